@@ -1,0 +1,16 @@
+"""Which rows stay: pure questions over Arrow batches, text normalisation, and recipes as types."""
+
+from typing import Protocol
+
+import pyarrow as pa
+
+
+class Filter(Protocol):
+    """A named question about each row of a batch, answered for the whole batch at once."""
+
+    @property
+    def reason(self) -> str:
+        """The reason code that the ledger shows for a row that this filter turns away."""
+
+    def rejects(self, batch: pa.RecordBatch) -> pa.StringArray:
+        """Null where the row may stay, else the value and the bound that it broke, for people."""
