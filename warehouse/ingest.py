@@ -1,0 +1,133 @@
+"""Read a log of candidates, whatever its format, into one Parquet part with ids, in bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+
+from warehouse.errors import SourceError
+from warehouse.ids import content_id_sql
+from warehouse.lake import connect, quoted, write
+
+TEXT_COLUMNS = ("url", "page_url", "query", "title", "surrounding", "alt", "ts")
+COUNT_COLUMNS = ("impressions", "clicks")
+COLUMNS = TEXT_COLUMNS + COUNT_COLUMNS
+ROW_GROUP = 20_480
+"""Rows of a row group of the part: what one sift job reads."""
+
+# dialect given, not sniffed: a sniffer drops the lines that do not fit its guess without a word
+_CSV = "quote = '\"', escape = '\"', skip = 0, header = true, all_varchar = true"
+READERS = {
+    ".parquet": "read_parquet({file})",
+    ".csv": "read_csv({file}, delim = ',', " + _CSV + ")",
+    ".tsv": "read_csv({file}, delim = '\t', " + _CSV + ")",
+    ".jsonl": "read_json({file}, format = 'newline_delimited', sample_size = 20480)",
+    ".ndjson": "read_json({file}, format = 'newline_delimited', sample_size = 20480)",
+}
+
+
+def suffix_of(source: str) -> str:
+    """The format's suffix of a source's name, with `.gz` taken off."""
+    return Path(source.removesuffix(".gz")).suffix.lower()
+
+
+def check_source(source: str) -> Path:
+    """The source's path, if it is a file of a format that is read here."""
+    path = Path(source)
+    if not path.exists():
+        raise SourceError(f"There is no file {source}.\nCheck the path: a source is one log file.")
+    if path.is_dir():
+        raise SourceError(
+            f"{source} is a folder.\nGive one log file of it: {', '.join(READERS)} or one of these with .gz."
+        )
+    if suffix_of(source) not in READERS:
+        raise SourceError(
+            f"{source} has no suffix that tells its format.\nName it {', '.join(READERS)}, each also with .gz."
+        )
+    if path.stat().st_size == 0:
+        raise SourceError(f"{source} is empty.\nA log needs a url column and at least one row.")
+    return path
+
+
+def ingest(source: str, out: str, warehouse: str, *, limit: int | None = None) -> int:
+    """Write the candidates of `source` to the Parquet part `out`; the number of rows.
+
+    Columns: candidate_id, source_row, COLUMNS, fault (why a count cannot be read, else null). Absent columns are
+    null. Raises SourceError where the file is broken, has no rows or no url column.
+    """
+    path = check_source(source)
+    try:
+        with _plain(path, Path(out).parent) as plain, connect(warehouse) as con:
+            reader = READERS[suffix_of(source)].format(file=quoted(str(plain)))
+            present = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]
+            if "url" not in present:
+                raise SourceError(
+                    f"{source} has no column `url`; it has {', '.join(present[:8])}.\n"
+                    "Rename the column that holds the picture's address to `url`."
+                )
+            write(con, _candidates(reader, present, limit), out, row_group=ROW_GROUP)
+            rows: int = con.execute(f"SELECT count(*) FROM read_parquet({quoted(out)})").fetchall()[0][0]
+    except (duckdb.Error, gzip.BadGzipFile, EOFError, OSError) as error:
+        raise SourceError(
+            f"{source} cannot be read: {_told(error)}\nRepair the file, or export the log again."
+        ) from error
+    if rows == 0:
+        raise SourceError(f"{source} has a header but no rows.\nNothing was curated; give a log with rows.")
+    return rows
+
+
+def _told(error: Exception) -> str:
+    """What DuckDB says of a file (it names line and column), without the page that follows."""
+    said = " ".join(str(error).split("LINE 1:")[0].split("Possible fixes")[0].split())
+    return said[:300]
+
+
+@contextmanager
+def _plain(path: Path, folder: Path) -> Iterator[Path]:
+    """DuckDB reads gzipped text by itself; a gzipped Parquet file is unpacked for the while."""
+    if path.name.endswith(".parquet.gz"):
+        folder.mkdir(parents=True, exist_ok=True)
+        unpacked = folder / f".{path.stem}.unpacked"
+        try:
+            with gzip.open(path) as packed, open(unpacked, "wb") as plain:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+            yield unpacked
+        finally:
+            unpacked.unlink(missing_ok=True)
+    else:
+        yield path
+
+
+def _candidates(reader: str, present: list[str], limit: int | None) -> str:
+    """SQL that reads, types and numbers the rows; equal rows are told apart by their ordinal."""
+    read = [
+        f"{column}::VARCHAR AS {column}" if column in present else f"NULL::VARCHAR AS {column}"
+        for column in TEXT_COLUMNS
+    ]
+    for column in COUNT_COLUMNS:
+        value = f"{column}::VARCHAR" if column in present else "NULL::VARCHAR"
+        read += [f"TRY_CAST(TRY_CAST({value} AS DOUBLE) AS BIGINT) AS {column}", f"{value} AS raw_{column}"]
+    position = (
+        "file_row" if "source_row" not in present else "coalesce(TRY_CAST(source_row AS BIGINT), file_row)"
+    )
+    fault = " ".join(
+        f"WHEN {column} IS NULL AND raw_{column} IS NOT NULL AND trim(raw_{column}) <> '' "
+        f"THEN '{column} ' || left(raw_{column}, 40) || ' is not a number'"
+        for column in COUNT_COLUMNS
+    )
+    # chr(31) cannot stand in a log's text by accident, and chr(30) tells null from an empty value
+    values = " || chr(31) || ".join(f"coalesce({column}::VARCHAR, chr(30))" for column in COLUMNS)
+    kept_row = ", source_row" if "source_row" in present else ""
+    return f"""
+        WITH numbered AS (SELECT {", ".join(read)}{kept_row}, row_number() OVER () - 1 AS file_row
+                          FROM {reader} {f"LIMIT {limit}" if limit else ""}),
+        told AS (SELECT *, {values} AS content FROM numbered),
+        ordered AS (SELECT *, row_number() OVER (PARTITION BY content ORDER BY file_row) AS ordinal FROM told)
+        SELECT {content_id_sql("content || chr(31) || ordinal")} AS candidate_id, {position}::BIGINT AS source_row,
+               {", ".join(COLUMNS)}, CASE {fault} END AS fault
+        FROM ordered ORDER BY file_row"""

@@ -1,0 +1,166 @@
+"""Open a warehouse: a DuckLake catalogue, the folder of its data, and the folder of parts in work."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from warehouse.errors import WarehouseError
+from warehouse.tables import create_tables
+
+EXTENSIONS = ("ducklake", "sqlite_scanner")
+MEMORY_LIMIT = "4GB"
+"""What DuckDB holds in memory before it spills to the work folder: actors need the rest."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a warehouse is: its catalogue as DuckLake names it, its data, and its parts in work."""
+
+    catalog: str
+    data: str
+    work: Path
+    extensions: tuple[str, ...] = EXTENSIONS
+
+
+def locate(warehouse: str) -> Location:
+    """A folder holds all three; `postgres:...#FOLDER_OR_URL#WORK_FOLDER` is a team's warehouse.
+
+    The team form names a libpq connection string, the data path (a folder or an object store's URL)
+    and a folder that all nodes see for the parts in work.
+    """
+    if warehouse.startswith(("postgres:", "postgresql:")):
+        parts = warehouse.split("#")
+        if len(parts) != 3:
+            raise WarehouseError(
+                "A PostgreSQL warehouse is named postgres:CONNECTION#DATA_PATH#WORK_FOLDER.\n"
+                "Example: postgres:dbname=zeromill host=db#s3://bucket/lake/#/shared/zeromill"
+            )
+        connection = parts[0].partition(":")[2]
+        named = parts[0] if connection.startswith("//") else f"postgres:{connection}"
+        needs = ("ducklake", "postgres_scanner") + (("httpfs",) if "://" in parts[1] else ())
+        return Location(named, parts[1], Path(parts[2]), needs)
+    root = Path(warehouse).expanduser().resolve()
+    return Location(f"sqlite:{root / 'catalog.sqlite'}", f"{root / 'data'}/", root / "work")
+
+
+def exists(warehouse: str) -> bool:
+    """Whether a warehouse stands there (a team's is taken to exist: its server will tell)."""
+    place = locate(warehouse)
+    return not place.catalog.startswith("sqlite:") or Path(place.catalog[len("sqlite:") :]).exists()
+
+
+def prepare(warehouse: str) -> Location:
+    """Make the warehouse's folders and tables where they are missing, and say where it is."""
+    place = locate(warehouse)
+    try:
+        place.work.mkdir(parents=True, exist_ok=True)
+        probe = place.work / ".writable"
+        probe.touch()
+        probe.unlink()
+        if "://" not in place.data:
+            Path(place.data).mkdir(parents=True, exist_ok=True)
+        with connect(warehouse) as con:
+            create_tables(con)
+    except (OSError, duckdb.Error) as error:
+        raise WarehouseError(
+            f"Cannot write to the warehouse {warehouse}: {first_line(error)}\n"
+            "Name another with --warehouse or ZEROMILL_WAREHOUSE, or make this one writable."
+        ) from error
+    return place
+
+
+@contextmanager
+def connect(warehouse: str, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection whose default database `lake` is the warehouse; many may read at any time."""
+    place = locate(warehouse)
+    if read_only and not exists(warehouse):
+        raise WarehouseError(
+            f"There is no warehouse at {warehouse}.\n"
+            "Run `zeromill curate` first, or name another with --warehouse or ZEROMILL_WAREHOUSE."
+        )
+    con = duckdb.connect()
+    try:
+        for name in place.extensions:
+            load_extension(con, name)
+        con.execute(_attach(place, read_only))
+        con.execute("USE lake")
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
+        con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        if place.work.exists() and not read_only:
+            con.execute(f"SET temp_directory = {quoted(str(place.work / 'spill'))}")
+        yield con
+    finally:
+        con.close()
+
+
+def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension from its Python package; only where that is missing ask DuckDB to install it."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    if spec is None or not spec.submodule_search_locations:
+        con.install_extension(name)
+        con.load_extension(name)
+        return
+    folder = Path(spec.submodule_search_locations[0])
+    binary = folder / "extensions" / f"v{duckdb.__version__}" / f"{name}.duckdb_extension"
+    if not binary.exists():
+        raise WarehouseError(
+            f"The package duckdb-extension-{name.replace('_', '-')} is not of DuckDB {duckdb.__version__}.\n"
+            "Install the very version of DuckDB: the two must match."
+        )
+    con.load_extension(str(binary))
+
+
+def _attach(place: Location, read_only: bool) -> str:
+    options = [f"DATA_PATH {quoted(place.data)}"]
+    if place.catalog.startswith("sqlite:"):
+        # readers poll while the flow commits: without these two the catalogue answers "database is locked"
+        options += ["META_JOURNAL_MODE 'WAL'", "META_BUSY_TIMEOUT 30000"]
+    if read_only:
+        options = ["READ_ONLY"]
+    return f"ATTACH {quoted('ducklake:' + place.catalog)} AS lake ({', '.join(options)})"
+
+
+def view(con: duckdb.DuckDBPyConnection, name: str, parts: Sequence[str], columns: str) -> None:
+    """Make the rows of Parquet `parts` readable as `name`; no parts are a view without rows.
+
+    `columns` is the view's schema as DuckDB writes it, `url VARCHAR, image_id BIGINT`.
+    """
+    if parts:
+        listed = ", ".join(quoted(part) for part in parts)
+        chosen = ", ".join(pair.strip().split(" ", 1)[0] for pair in columns.split(", "))
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {chosen} FROM read_parquet([{listed}])")
+    else:
+        empty = ", ".join(
+            f"NULL::{kind} AS {column}"
+            for column, kind in (pair.strip().split(" ", 1) for pair in columns.split(", "))
+        )
+        con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {empty} WHERE false")
+
+
+def write(con: duckdb.DuckDBPyConnection, query: str, out: str, *, row_group: int = 20_480) -> str:
+    """Write a query's rows to one Parquet file, whole or not at all, and return its name."""
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.writing")
+    con.execute(
+        f"COPY ({query}) TO {quoted(str(aside))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
+    )
+    aside.replace(target)
+    return out
+
+
+def quoted(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, without the rest of its page."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,39 @@
+"""The columns of every kind of part, as DuckDB writes them: what one stage leaves for the next."""
+
+CANDIDATES = (
+    "candidate_id BIGINT, source_row BIGINT, url VARCHAR, page_url VARCHAR, query VARCHAR, title VARCHAR, "
+    "surrounding VARCHAR, alt VARCHAR, ts VARCHAR, impressions BIGINT, clicks BIGINT, fault VARCHAR"
+)
+READ_ROWS = "candidate_id BIGINT, reason VARCHAR, detail VARCHAR, host VARCHAR"
+READ_TEXTS = (
+    "candidate_id BIGINT, role VARCHAR, place INTEGER, raw VARCHAR, norm VARCHAR, language VARCHAR, "
+    "measures VARCHAR, reason VARCHAR, detail VARCHAR, rank INTEGER, text_id BIGINT"
+)
+SIFTED = (
+    "candidate_id BIGINT, source_row BIGINT, url VARCHAR, host VARCHAR, clicks BIGINT, "
+    "reason VARCHAR, detail VARCHAR"
+)
+SIFTED_TEXTS = (
+    "candidate_id BIGINT, role VARCHAR, place INTEGER, raw VARCHAR, norm VARCHAR, language VARCHAR, "
+    "measures VARCHAR, reason VARCHAR, detail VARCHAR, text_id BIGINT"
+)
+FETCHED = (
+    "url VARCHAR, reason VARCHAR, detail VARCHAR, bytes BLOB, sha256 VARCHAR, md5 VARCHAR, nbytes BIGINT, "
+    "final_url VARCHAR, content_type VARCHAR, consent VARCHAR, fetched_at TIMESTAMPTZ, attempts INTEGER"
+)
+LOOKED = (
+    "url VARCHAR, image_id BIGINT, sha256 VARCHAR, md5 VARCHAR, reason VARCHAR, detail VARCHAR, format VARCHAR, "
+    "width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, std FLOAT, mean FLOAT, entropy FLOAT, "
+    "sharpness FLOAT, embedding FLOAT[]"
+)
+JOINED = "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, known BOOLEAN, reason VARCHAR, detail VARCHAR"
+PAIRS = "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, own_image BIGINT"
+EMBEDDED = "text_id BIGINT, embedding FLOAT[]"
+JUDGED = (
+    "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, "
+    "reason VARCHAR, detail VARCHAR"
+)
+LEDGER = (
+    "candidate_id BIGINT, source_row BIGINT, url VARCHAR, outcome VARCHAR, stage VARCHAR, "
+    "reason VARCHAR, detail VARCHAR, image_id BIGINT"
+)

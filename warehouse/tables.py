@@ -1,0 +1,60 @@
+"""The tables of a warehouse, as DuckLake holds them."""
+
+from __future__ import annotations
+
+import duckdb
+
+TABLES: dict[str, str] = {
+    "candidates": """candidate_id BIGINT, run_id VARCHAR, source VARCHAR, source_row BIGINT, url VARCHAR,
+        page_url VARCHAR, query VARCHAR, title VARCHAR, surrounding VARCHAR, alt VARCHAR, impressions BIGINT,
+        clicks BIGINT, ts VARCHAR""",
+    "candidate_texts": """candidate_id BIGINT, source VARCHAR, role VARCHAR, raw VARCHAR, norm VARCHAR,
+        language VARCHAR, measures VARCHAR, reason VARCHAR, detail VARCHAR, text_id BIGINT""",
+    "images": """image_id BIGINT, sha256 VARCHAR, md5 VARCHAR, url VARCHAR, host VARCHAR, format VARCHAR,
+        width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, fetched_at TIMESTAMPTZ, consent VARCHAR,
+        content_type VARCHAR, std FLOAT, mean FLOAT, entropy FLOAT, sharpness FLOAT, clicks BIGINT, passed BOOLEAN,
+        duplicate_of BIGINT, duplicate_rule VARCHAR, duplicate_distance INTEGER""",
+    "pixels": "image_id BIGINT, bytes BLOB",
+    "texts": "text_id BIGINT, norm VARCHAR, raw VARCHAR, language VARCHAR",
+    "pairs": "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT",
+    "embeddings": "subject VARCHAR, subject_id BIGINT, model VARCHAR, vector FLOAT[]",
+    "scores": "image_id BIGINT, text_id BIGINT, metric VARCHAR, model VARCHAR, value FLOAT",
+    "ledger": """run_id VARCHAR, candidate_id BIGINT, source VARCHAR, source_row BIGINT, url VARCHAR,
+        outcome VARCHAR, stage VARCHAR, reason VARCHAR, detail VARCHAR, image_id BIGINT, release VARCHAR""",
+    "ledger_history": """run_id VARCHAR, candidate_id BIGINT, source VARCHAR, source_row BIGINT, url VARCHAR,
+        outcome VARCHAR, stage VARCHAR, reason VARCHAR, detail VARCHAR, image_id BIGINT, release VARCHAR""",
+    "releases": """release VARCHAR, recipe VARCHAR, recipe_name VARCHAR, fingerprint VARCHAR, run_id VARCHAR,
+        source VARCHAR, cuts VARCHAR, counts VARCHAR, metrics VARCHAR, created_at TIMESTAMPTZ""",
+    "release_pairs": "release VARCHAR, image_id BIGINT, text_id BIGINT, role VARCHAR, weight FLOAT",
+    "runs": """run_id VARCHAR, flow_run_id VARCHAR, source VARCHAR, fingerprint VARCHAR, recipe_name VARCHAR,
+        recipe VARCHAR, outcome VARCHAR, release VARCHAR, report VARCHAR, started_at TIMESTAMPTZ,
+        finished_at TIMESTAMPTZ""",
+    "trainings": """training_id VARCHAR, release VARCHAR, flow_run_id VARCHAR, checkpoint VARCHAR, recipe VARCHAR,
+        metrics VARCHAR, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ""",
+    "tombstones": "kind VARCHAR, value VARCHAR, reason VARCHAR, created_at TIMESTAMPTZ",
+    "protected": "name VARCHAR, sha256 VARCHAR, phash BIGINT, added_at TIMESTAMPTZ",
+}
+
+PIXEL_ROW_GROUP = 256
+"""Rows of `pixels` in a row group: about 25 MB of pictures, so that reading one never needs gigabytes."""
+
+
+def create_tables(con: duckdb.DuckDBPyConnection) -> None:
+    """Create what is missing, in one transaction."""
+    have = {
+        name
+        for (name,) in con.execute(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
+        ).fetchall()
+    }
+    missing = {name: columns for name, columns in TABLES.items() if name not in have}
+    if not missing:
+        return
+    con.execute("BEGIN")
+    for name, columns in missing.items():
+        con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
+    con.execute("COMMIT")
+    if "pixels" in missing:
+        con.execute(
+            f"CALL lake.set_option('parquet_row_group_size', {PIXEL_ROW_GROUP}, table_name => 'pixels')"
+        )
