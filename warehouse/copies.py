@@ -89,9 +89,7 @@ def _protected(bits: int | None) -> str:
 
 
 def _unseen(con: duckdb.DuckDBPyConnection) -> list[Seen]:
-    rows = con.execute(
-        "SELECT image_id, phash, area, clicks FROM seen WHERE root IS NULL ORDER BY image_id"
-    ).fetchall()
+    rows = con.execute("SELECT image_id, phash, area, clicks FROM seen WHERE root IS NULL ORDER BY image_id").fetchall()
     return [Seen(*row) for row in rows]
 
 
@@ -111,11 +109,7 @@ def _edges(con: duckdb.DuckDBPyConnection, bits: int) -> list[tuple[int, int]]:
     A pair within d has a band within d // BANDS, so probing each band's neighbours finds it: no false negatives,
     and what a new picture costs is a share of the history, not the history.
     """
-    masks = [
-        sum(1 << bit for bit in chosen)
-        for n in range(bits // BANDS + 1)
-        for chosen in combinations(range(16), n)
-    ]
+    masks = [sum(1 << bit for bit in chosen) for n in range(bits // BANDS + 1) for chosen in combinations(range(16), n)]
     con.register("masks", pa.table({"mask": pa.array(masks, pa.int64())}))
     con.execute(f"""
         CREATE TEMP TABLE hashes AS
@@ -134,9 +128,7 @@ def _edges(con: duckdb.DuckDBPyConnection, bits: int) -> list[tuple[int, int]]:
     return con.execute("SELECT image_id, other FROM near").fetchall()
 
 
-def group(
-    unseen: Sequence[Seen], roots: dict[int, int], edges: Iterable[tuple[int, int]], bits: int
-) -> list[Join]:
+def group(unseen: Sequence[Seen], roots: dict[int, int], edges: Iterable[tuple[int, int]], bits: int) -> list[Join]:
     """Join unseen pictures into groups, each stood for by a known root or by its best member.
 
     A group is a connected component of `edges`. A known root stands for what is nearest to it: what was published

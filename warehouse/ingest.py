@@ -112,9 +112,7 @@ def _candidates(reader: str, present: list[str], limit: int | None) -> str:
     for column in COUNT_COLUMNS:
         value = f"{column}::VARCHAR" if column in present else "NULL::VARCHAR"
         read += [f"TRY_CAST(TRY_CAST({value} AS DOUBLE) AS BIGINT) AS {column}", f"{value} AS raw_{column}"]
-    position = (
-        "file_row" if "source_row" not in present else "coalesce(TRY_CAST(source_row AS BIGINT), file_row)"
-    )
+    position = "file_row" if "source_row" not in present else "coalesce(TRY_CAST(source_row AS BIGINT), file_row)"
     fault = " ".join(
         f"WHEN {column} IS NULL AND raw_{column} IS NOT NULL AND trim(raw_{column}) <> '' "
         f"THEN '{column} ' || left(raw_{column}, 40) || ' is not a number'"

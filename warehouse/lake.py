@@ -138,8 +138,7 @@ def view(con: duckdb.DuckDBPyConnection, name: str, parts: Sequence[str], column
         con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {chosen} FROM read_parquet([{listed}])")
     else:
         empty = ", ".join(
-            f"NULL::{kind} AS {column}"
-            for column, kind in (pair.strip().split(" ", 1) for pair in columns.split(", "))
+            f"NULL::{kind} AS {column}" for column, kind in (pair.strip().split(" ", 1) for pair in columns.split(", "))
         )
         con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {empty} WHERE false")
 

@@ -56,9 +56,7 @@ def missing_texts(warehouse: str, pairs: str, texts: str, model: str, folder: Pa
                GROUP BY text_id ORDER BY text_id""",
             [model],
         ).to_arrow_table()
-    return [
-        _text_part(rows.slice(start, TEXTS_A_PART), folder) for start in range(0, rows.num_rows, TEXTS_A_PART)
-    ]
+    return [_text_part(rows.slice(start, TEXTS_A_PART), folder) for start in range(0, rows.num_rows, TEXTS_A_PART)]
 
 
 def _text_part(texts: pa.Table, folder: Path) -> str:
@@ -118,7 +116,7 @@ def _scored(model: str | None) -> str:
         return "SELECT *, NULL::FLOAT AS score FROM pairs_in"
     stored = "SELECT subject_id, vector FROM lake.embeddings WHERE model = {} AND subject = {}"
     return f"""
-        WITH pictures AS (SELECT image_id, any_value(embedding) AS vector FROM looked WHERE embedding IS NOT NULL
+        WITH pictures AS (SELECT image_id, arg_min(embedding, url) AS vector FROM looked WHERE embedding IS NOT NULL
                           GROUP BY image_id
                           UNION ALL BY NAME
                           SELECT subject_id AS image_id, vector FROM ({stored.format(quoted(model), "'picture'")})

@@ -10,8 +10,7 @@ READ_TEXTS = (
     "measures VARCHAR, reason VARCHAR, detail VARCHAR, rank INTEGER, text_id BIGINT"
 )
 SIFTED = (
-    "candidate_id BIGINT, source_row BIGINT, url VARCHAR, host VARCHAR, clicks BIGINT, "
-    "reason VARCHAR, detail VARCHAR"
+    "candidate_id BIGINT, source_row BIGINT, url VARCHAR, host VARCHAR, clicks BIGINT, reason VARCHAR, detail VARCHAR"
 )
 SIFTED_TEXTS = (
     "candidate_id BIGINT, role VARCHAR, place INTEGER, raw VARCHAR, norm VARCHAR, language VARCHAR, "
@@ -26,12 +25,13 @@ LOOKED = (
     "width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, std FLOAT, mean FLOAT, entropy FLOAT, "
     "sharpness FLOAT, embedding FLOAT[]"
 )
-JOINED = "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, known BOOLEAN, reason VARCHAR, detail VARCHAR"
+JOINED = (
+    "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, known BOOLEAN, reason VARCHAR, detail VARCHAR"
+)
 PAIRS = "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, own_image BIGINT"
 EMBEDDED = "text_id BIGINT, embedding FLOAT[]"
 JUDGED = (
-    "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, "
-    "reason VARCHAR, detail VARCHAR"
+    "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, reason VARCHAR, detail VARCHAR"
 )
 LEDGER = (
     "candidate_id BIGINT, source_row BIGINT, url VARCHAR, outcome VARCHAR, stage VARCHAR, "

@@ -43,9 +43,7 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Create what is missing, in one transaction."""
     have = {
         name
-        for (name,) in con.execute(
-            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'"
-        ).fetchall()
+        for (name,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()
     }
     missing = {name: columns for name, columns in TABLES.items() if name not in have}
     if not missing:
@@ -55,6 +53,4 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
         con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
     con.execute("COMMIT")
     if "pixels" in missing:
-        con.execute(
-            f"CALL lake.set_option('parquet_row_group_size', {PIXEL_ROW_GROUP}, table_name => 'pixels')"
-        )
+        con.execute(f"CALL lake.set_option('parquet_row_group_size', {PIXEL_ROW_GROUP}, table_name => 'pixels')")

@@ -1,0 +1,254 @@
+"""Make a run count: its parts, tables, ledger and release enter the catalogue in one transaction, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from warehouse import schemas
+from warehouse.errors import NameTaken
+from warehouse.lake import connect, locate, quoted, view, write
+from warehouse.tables import PIXEL_ROW_GROUP
+
+PARTS_A_FILE = 16
+"""Fetch parts whose kept pictures share one file of `pixels`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One execution of `curate` and the parts that it made; what publication needs to know."""
+
+    run_id: str
+    flow_run_id: str
+    source: str
+    recipe_name: str
+    recipe: str
+    model: str | None
+    started_at: datetime
+    candidates: str
+    sifted: str
+    texts: str
+    fetched: tuple[str, ...]
+    looked: tuple[str, ...]
+    joined: str
+    judged: str
+    embedded: tuple[str, ...]
+    ledger: str
+    report: str
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release to be: its name, its frozen cut values, and what was counted and measured of it."""
+
+    name: str
+    cuts: dict[str, float]
+    counts: dict[str, int]
+    metrics: dict[str, float | int | None]
+
+
+def publish(warehouse: str, run: Run, release: Release | None) -> None:
+    """Commit the run; with a release it is published, without one only what was decided is recorded."""
+    with connect(warehouse) as con:
+        if release is not None:
+            check_name(con, release.name, run.run_id)
+        _views(con, run)
+        files = _pixel_files(con, warehouse, run)
+        con.execute("BEGIN")
+        _log_rows(con, run)
+        _pictures(con, run)
+        for file in files:
+            con.execute(f"CALL ducklake_add_data_files('lake', 'pixels', {quoted(file)})")
+        _words(con, run)
+        _ledger(con, run, release)
+        if release is not None:
+            _release(con, run, release)
+        con.execute("COMMIT")
+
+
+def check_name(con: duckdb.DuckDBPyConnection, name: str, run_id: str) -> None:
+    """Raise NameTaken where a release of that name holds something else."""
+    held = con.execute("SELECT fingerprint FROM lake.releases WHERE release = $1", [name]).fetchall()
+    if held and held[0][0] != run_id:
+        raise NameTaken(
+            f"A release {name} exists already and holds something else.\n"
+            "Releases never change: give this one another name with --release."
+        )
+
+
+def add_name(warehouse: str, fingerprint: str, name: str) -> None:
+    """Give a published release a further name; its rows are copied, nothing is run."""
+    with connect(warehouse) as con:
+        check_name(con, name, fingerprint)
+        old = con.execute(
+            "SELECT release FROM lake.releases WHERE fingerprint = $1 ORDER BY created_at, release LIMIT 1",
+            [fingerprint],
+        ).fetchall()[0][0]
+        con.execute("BEGIN")
+        con.execute(
+            "INSERT INTO lake.release_pairs SELECT * REPLACE ($1 AS release) FROM lake.release_pairs WHERE release = $2",
+            [name, old],
+        )
+        con.execute(
+            "INSERT INTO lake.releases SELECT * REPLACE ($1 AS release, now() AS created_at) "
+            "FROM lake.releases WHERE release = $2",
+            [name, old],
+        )
+        con.execute("COMMIT")
+
+
+def _views(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    view(con, "candidates_in", [run.candidates], schemas.CANDIDATES)
+    view(con, "sifted", [run.sifted], schemas.SIFTED)
+    view(con, "told", [run.texts], schemas.SIFTED_TEXTS)
+    view(con, "fetched", run.fetched, schemas.FETCHED)
+    view(con, "looked", run.looked, schemas.LOOKED)
+    view(con, "joined", [run.joined], schemas.JOINED)
+    view(con, "judged", [run.judged], schemas.JUDGED)
+    view(con, "embedded", run.embedded, schemas.EMBEDDED)
+    view(con, "ledger_in", [run.ledger], schemas.LEDGER)
+    # one URL speaks for a picture that several have: the smallest, so that the choice is the same everywhere
+    con.execute("""CREATE TEMP TABLE shown AS
+        SELECT image_id, min(url) AS url FROM looked WHERE image_id IS NOT NULL AND sha256 IS NOT NULL GROUP BY image_id""")
+
+
+def _pixel_files(con: duckdb.DuckDBPyConnection, warehouse: str, run: Run) -> list[str]:
+    """Write the original bytes of new survivors to files under the data path, before the transaction begins."""
+    con.execute("""CREATE TEMP TABLE chosen AS SELECT url, image_id FROM shown JOIN joined USING (image_id)
+        WHERE survivor = image_id AND NOT known""")
+    folder = f"{locate(warehouse).data.rstrip('/')}/pixels"
+    files: list[str] = []
+    for start in range(0, len(run.fetched), PARTS_A_FILE):
+        view(con, "some_fetched", run.fetched[start : start + PARTS_A_FILE], schemas.FETCHED)
+        rows = "SELECT image_id, bytes FROM some_fetched JOIN chosen USING (url)"
+        if con.execute(f"SELECT 1 FROM ({rows}) LIMIT 1").fetchall():
+            files.append(_pixel_file(con, rows, f"{folder}/{run.run_id}-{start // PARTS_A_FILE:05d}.parquet"))
+    return files
+
+
+def _pixel_file(con: duckdb.DuckDBPyConnection, rows: str, file: str) -> str:
+    if "://" not in file:
+        return write(con, rows, file, row_group=PIXEL_ROW_GROUP)
+    con.execute(f"COPY ({rows}) TO {quoted(file)} (FORMAT parquet, ROW_GROUP_SIZE {PIXEL_ROW_GROUP})")
+    return file
+
+
+def _log_rows(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    for table in ("candidates", "candidate_texts"):
+        con.execute(f"DELETE FROM lake.{table} WHERE source = $1", [run.source])
+    con.execute(
+        """INSERT INTO lake.candidates BY NAME
+           SELECT candidate_id, $1 AS run_id, $2 AS source, source_row, url, page_url, query, title, surrounding, alt,
+                  impressions, clicks, ts FROM candidates_in""",
+        [run.run_id, run.source],
+    )
+    con.execute(
+        "INSERT INTO lake.candidate_texts BY NAME SELECT * EXCLUDE (place), $1 AS source FROM told",
+        [run.source],
+    )
+
+
+def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Rows of pictures that are new, or that no run had let pass before."""
+    con.execute("""CREATE TEMP TABLE pictures_in AS
+        SELECT s.image_id, l.sha256, l.md5, s.url, h.host, l.format, l.width, l.height, l.nbytes, l.phash,
+               f.fetched_at, f.consent, f.content_type, l.std, l.mean, l.entropy, l.sharpness, h.clicks,
+               j.image_id IS NOT NULL AS passed,
+               CASE WHEN j.survivor <> s.image_id THEN j.survivor END AS duplicate_of, j.rule AS duplicate_rule,
+               CASE WHEN j.survivor <> s.image_id THEN j.distance END AS duplicate_distance
+        FROM shown s JOIN looked l USING (image_id, url) JOIN fetched f USING (url)
+        LEFT JOIN (SELECT url, any_value(host) AS host, sum(coalesce(clicks, 0))::BIGINT AS clicks
+                   FROM sifted GROUP BY url) h USING (url)
+        LEFT JOIN joined j USING (image_id)
+        LEFT JOIN lake.images known USING (image_id)
+        WHERE known.image_id IS NULL OR (j.image_id IS NOT NULL AND NOT known.passed)""")
+    con.execute("DELETE FROM lake.images WHERE image_id IN (SELECT image_id FROM pictures_in)")
+    con.execute("INSERT INTO lake.images BY NAME SELECT * FROM pictures_in")
+    if run.model is not None:
+        _embeddings(con, run.model)
+
+
+def _embeddings(con: duckdb.DuckDBPyConnection, model: str) -> None:
+    for subject, rows in (
+        ("picture", "SELECT image_id AS id, arg_min(embedding, url) AS vector FROM looked GROUP BY image_id"),
+        ("text", "SELECT text_id AS id, embedding AS vector FROM embedded"),
+    ):
+        con.execute(
+            f"""INSERT INTO lake.embeddings BY NAME
+                SELECT $1 AS subject, id AS subject_id, $2 AS model, vector FROM ({rows}) WHERE vector IS NOT NULL
+                AND id NOT IN (SELECT subject_id FROM lake.embeddings WHERE subject = $1 AND model = $2)""",
+            [subject, model],
+        )
+
+
+def _words(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    con.execute("""INSERT INTO lake.texts BY NAME
+        SELECT text_id, any_value(norm) AS norm, min(raw) AS raw, any_value(language) AS language FROM told
+        WHERE text_id IS NOT NULL AND text_id NOT IN (SELECT text_id FROM lake.texts) GROUP BY text_id""")
+    con.execute("""INSERT INTO lake.pairs BY NAME
+        SELECT image_id, text_id, role, min(candidate_id) AS candidate_id FROM judged
+        ANTI JOIN lake.pairs USING (image_id, text_id, role) GROUP BY image_id, text_id, role""")
+    if run.model is not None:
+        con.execute(
+            """INSERT INTO lake.scores BY NAME
+               SELECT DISTINCT image_id, text_id, 'cosine' AS metric, $1 AS model, score AS value FROM judged
+               WHERE score IS NOT NULL AND (image_id, text_id) NOT IN
+                     (SELECT (image_id, text_id) FROM lake.scores WHERE metric = 'cosine' AND model = $1)""",
+            [run.model],
+        )
+
+
+def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -> None:
+    name = release.name if release else None
+    con.execute("DELETE FROM lake.ledger WHERE source = $1", [run.source])
+    con.execute("DELETE FROM lake.ledger_history WHERE run_id = $1", [run.run_id])
+    for table in ("ledger", "ledger_history"):
+        con.execute(
+            f"""INSERT INTO lake.{table} BY NAME
+                SELECT *, $1 AS run_id, $2 AS source, CASE WHEN outcome = 'kept' THEN $3 END AS release FROM ledger_in""",
+            [run.run_id, run.source, name],
+        )
+    con.execute("DELETE FROM lake.runs WHERE run_id = $1", [run.run_id])
+    con.execute(
+        """INSERT INTO lake.runs BY NAME SELECT $1 AS run_id, $2 AS flow_run_id, $3 AS source, $1 AS fingerprint,
+           $4 AS recipe_name, $5 AS recipe, $6 AS outcome, $7 AS release, $8 AS report, $9::TIMESTAMPTZ AS started_at,
+           now() AS finished_at""",
+        [
+            run.run_id,
+            run.flow_run_id,
+            run.source,
+            run.recipe_name,
+            run.recipe,
+            "published" if release else "not_published",
+            name,
+            run.report,
+            run.started_at,
+        ],
+    )
+
+
+def _release(con: duckdb.DuckDBPyConnection, run: Run, release: Release) -> None:
+    con.execute(
+        """INSERT INTO lake.release_pairs BY NAME
+           SELECT DISTINCT $1 AS release, image_id, text_id, role, 1.0::FLOAT AS weight FROM judged WHERE reason IS NULL
+           ORDER BY image_id, text_id, role""",
+        [release.name],
+    )
+    con.execute(
+        """INSERT INTO lake.releases BY NAME SELECT $1 AS release, $2 AS recipe, $3 AS recipe_name, $4 AS fingerprint,
+           $4 AS run_id, $5 AS source, $6 AS cuts, $7 AS counts, $8 AS metrics, now() AS created_at""",
+        [
+            release.name,
+            run.recipe,
+            run.recipe_name,
+            run.run_id,
+            run.source,
+            json.dumps(release.cuts),
+            json.dumps(release.counts),
+            json.dumps(release.metrics),
+        ],
+    )

@@ -1,0 +1,55 @@
+"""What was published: find it, list it, tell its rows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from warehouse.errors import UnknownRelease
+from warehouse.lake import connect, exists
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A published release as `zeromill releases` shows it."""
+
+    release: str
+    recipe_name: str
+    source: str
+    fingerprint: str
+    created_at: str
+    counts: dict[str, int]
+    cuts: dict[str, float]
+    metrics: dict[str, Any]
+    recipe: dict[str, Any]
+    trainings: int
+
+
+def list_releases(warehouse: str) -> list[Listed]:
+    """Every release, the newest first; none where there is no warehouse yet."""
+    if not exists(warehouse):
+        return []
+    with connect(warehouse, read_only=True) as con:
+        rows = con.execute(
+            """SELECT release, recipe_name, source, fingerprint, strftime(created_at, '%Y-%m-%d %H:%M:%S'),
+                      counts, cuts, metrics, recipe,
+                      (SELECT count(*) FROM lake.trainings t WHERE t.release = r.release)
+               FROM lake.releases r ORDER BY created_at DESC, release"""
+        ).fetchall()
+    return [Listed(*row[:5], *(json.loads(told) for told in row[5:9]), trainings=row[9]) for row in rows]
+
+
+def find_release(warehouse: str, name: str) -> Listed:
+    """The release of that name; raises UnknownRelease with the names that there are."""
+    releases = list_releases(warehouse)
+    for listed in releases:
+        if listed.release == name:
+            return listed
+    names = ", ".join(listed.release for listed in releases[:5]) or "none yet"
+    raise UnknownRelease(f"There is no release {name} in {warehouse}; there are: {names}.\nSee `zeromill releases`.")
+
+
+def released_as(warehouse: str, fingerprint: str) -> list[str]:
+    """The names under which the run of this fingerprint was published, the oldest first."""
+    return [listed.release for listed in reversed(list_releases(warehouse)) if listed.fingerprint == fingerprint]
