@@ -1,0 +1,70 @@
+"""The Parquet part that a fetch job writes, as img2dataset's sample writer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.web.visitor import Fate
+
+SCHEMA = pa.schema(
+    [
+        ("url", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("bytes", pa.binary()),
+        ("sha256", pa.string()),
+        ("md5", pa.string()),
+        ("nbytes", pa.int64()),
+        ("final_url", pa.string()),
+        ("content_type", pa.string()),
+        ("consent", pa.string()),
+        ("fetched_at", pa.timestamp("us", tz="UTC")),
+        ("attempts", pa.int32()),
+    ]
+)
+FLUSH_BYTES = 4 << 20  # of pictures in a row group, so that a reader of it needs little memory too
+FLUSH_ROWS = 1000
+PLAIN = [name for name in SCHEMA.names if name != "bytes"]
+
+
+class PartWriter:
+    """Writes one row per URL, in row groups of about 4 MB; `flushed` is told which rows are on disk."""
+
+    def __init__(self, path: str, flushed: Callable[[list[int]], None]) -> None:
+        # pictures are compressed already, and their statistics and dictionary would be copies of them
+        self._file = pq.ParquetWriter(
+            path,
+            SCHEMA,
+            use_dictionary=["reason", "content_type", "consent"],
+            compression={name: "zstd" for name in PLAIN} | {"bytes": "none"},
+            write_statistics=PLAIN,
+        )
+        self._flushed = flushed
+        self._rows: list[dict[str, Any]] = []
+        self._numbers: list[int] = []
+        self._held = 0
+
+    def add(self, number: int, url: str | None, fate: Fate, body: bytes | None) -> None:
+        self._rows.append({"url": url, "bytes": body, **_columns(fate)})
+        self._numbers.append(number)
+        self._held += len(body or b"")
+        if self._held >= FLUSH_BYTES or len(self._rows) >= FLUSH_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        self._file.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        self._flushed(self._numbers)
+        self._rows, self._numbers, self._held = [], [], 0
+
+    def close(self) -> None:
+        self.flush()
+        self._file.close()
+
+
+def _columns(fate: Fate) -> Mapping[str, Any]:
+    return {spec.name: getattr(fate, spec.name) for spec in dataclasses.fields(fate)}

@@ -1,0 +1,90 @@
+"""What a URL asks of whom: scheme, host, port and a request line that is safe to send."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+from actors.web.failure import FetchFailure
+
+PORTS = {"http": 80, "https": 443}
+# RFC 3986 reserved characters, and % because what is quoted already stays as it is
+SAFE = "%/:=&?~+!$,;'@()*[]"
+# The WHATWG rule for a host that means an IPv4 address: its last label is a number, in any notation
+NUMERIC = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One request to one place: `path` starts with a slash and holds the query; all of it is ASCII."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+
+    @property
+    def authority(self) -> str:
+        """Host and port as a Host header has them: an IPv6 address in brackets, no default port."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def origin(self) -> str:
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.path
+
+
+def parse(url: str | None) -> Target:
+    """The target of a URL. Raises FetchFailure where nobody may be asked for it."""
+    try:
+        parts = urlsplit((url or "").strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise FetchFailure("fetch_failed", "not an absolute address with a host and a port") from None
+    if parts.scheme and parts.scheme not in PORTS:
+        raise FetchFailure("fetch_bad_scheme", f"{parts.scheme}, only http and https")
+    if not parts.scheme or not host:
+        raise FetchFailure("fetch_failed", "not an absolute address with a host")
+    if parts.username is not None or parts.password is not None:
+        raise FetchFailure("fetch_forbidden_address", "the address carries credentials")
+    if port == 0:
+        raise FetchFailure("fetch_failed", "port 0, from 1")
+    return Target(parts.scheme, _host(host), port or PORTS[parts.scheme], _path(parts))
+
+
+def onward(target: Target, location: str) -> Target:
+    """The target that a redirect from `target` names; http.client reads header bytes as Latin-1."""
+    place = location.encode("latin-1", "replace").decode("utf-8", "replace")
+    try:
+        return parse(urljoin(target.url, place))
+    except ValueError:
+        raise FetchFailure("fetch_redirects", "to something that is not an address") from None
+
+
+def _host(host: str) -> str:
+    """Lower case, IDNA, and of numbers only in the one notation that nobody reads in two ways."""
+    try:
+        if ":" in host:
+            return str(IPv6Address(host))
+        if NUMERIC.search(host):
+            return str(IPv4Address(host))
+        name = host.encode("idna").decode("ascii").lower().rstrip(".")
+    except AddressValueError:
+        raise FetchFailure("fetch_forbidden_address", f"{host} is not a plain IP address") from None
+    except UnicodeError:
+        raise FetchFailure("fetch_failed", "not a host name") from None
+    if not re.fullmatch(r"[a-z0-9_.-]+", name):
+        raise FetchFailure("fetch_failed", "not a host name")
+    return name
+
+
+def _path(parts: SplitResult) -> str:
+    query = "?" + quote(parts.query, SAFE, errors="replace") if parts.query else ""
+    path = quote(parts.path, SAFE, errors="replace") or "/"
+    return (path if path.startswith("/") else "/" + path) + query
