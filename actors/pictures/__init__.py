@@ -1,0 +1,1 @@
+"""One decode per picture, and everything that is read off it."""
