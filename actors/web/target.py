@@ -70,9 +70,9 @@ def onward(target: Target, location: str) -> Target:
 def _host(host: str) -> str:
     """Lower case, IDNA, and of numbers only in the one notation that nobody reads in two ways."""
     try:
-        if ":" in host:
+        if ":" in host and "%" not in host:  # a zone is for the inside
             return str(IPv6Address(host))
-        if NUMERIC.search(host):
+        if ":" in host or NUMERIC.search(host):
             return str(IPv4Address(host))
         name = host.encode("idna").decode("ascii").lower().rstrip(".")
     except AddressValueError:
