@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Role = Literal["query", "title", "surrounding", "alt"]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be used; at most three lines: file, key and what is wrong, then what is allowed."""
+
+    def __init__(self, key: str, problem: str, hint: str = "", file: str = "recipe") -> None:
+        super().__init__(key, problem, hint, file)
+        self.key, self.problem, self.hint, self.file = key, problem, hint, file
+
+    def __str__(self) -> str:
+        where = f"{self.file}: {self.key}" if self.key else self.file
+        lines = [f"{where}: {_one_line(self.problem)}", _one_line(self.hint)]
+        return "\n".join(line for line in lines if line)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:500]
 
 
 class Section(BaseModel):
@@ -18,11 +35,11 @@ class Section(BaseModel):
 class ClickThrough(Section):
     """Which rows people's clicks speak for; without click columns in the log nothing is judged."""
 
-    min_impressions: int = Field(10, ge=0)
-    min_rate: float = Field(0.01, ge=0, le=1)
-    prior_clicks: float = Field(1, ge=0, description="Beta prior: clicks seen before the first one")
-    prior_skips: float = Field(99, ge=0, description="Beta prior: impressions without a click")
-    top_k: int | None = Field(None, ge=1, description="rows kept per query, by smoothed rate")
+    min_impressions: int = Field(default=10, ge=0)
+    min_rate: float = Field(default=0.01, ge=0, le=1)
+    prior_clicks: float = Field(default=1, ge=0, description="Beta prior: clicks seen before the first one")
+    prior_skips: float = Field(default=99, ge=0, description="Beta prior: impressions without a click")
+    top_k: int | None = Field(default=None, ge=1, description="rows kept per query, by smoothed rate")
 
 
 class Texts(Section):
@@ -35,37 +52,45 @@ class Texts(Section):
 class Fetch(Section):
     """How pictures are asked for."""
 
-    deadline_s: float = Field(15, gt=0, description="from the first byte sent to the last byte read")
-    connect_s: float = Field(5, gt=0)
-    max_bytes: int = Field(32 << 20, gt=0)
-    max_redirects: int = Field(5, ge=0)
-    retries: int = Field(2, ge=0, description="after a transient failure; never after a refusal")
+    deadline_s: float = Field(default=15, gt=0, description="from the first byte sent to the last byte read")
+    connect_s: float = Field(default=5, gt=0)
+    max_bytes: int = Field(default=32 << 20, gt=0)
+    max_redirects: int = Field(default=5, ge=0)
+    retries: int = Field(default=2, ge=0, description="after a transient failure; never after a refusal")
     robots: bool = True
-    opt_out: bool = Field(True, description="honour X-Robots-Tag and tdm-reservation")
+    opt_out: bool = Field(default=True, description="honour X-Robots-Tag and tdm-reservation")
     agent: str = "Zeromill/0.1"
-    contact: str | None = Field(None, description="URL or address for site owners, part of the agent")
+    contact: str | None = Field(default=None, description="URL or address for site owners, part of the agent")
     blocked_hosts: tuple[str, ...] = ()
 
 
 class Pictures(Section):
     """Which filters a picture must pass, and the most pixels that are decoded at all."""
 
-    max_pixels: int = Field(100_000_000, gt=0)
+    max_pixels: int = Field(default=100_000_000, gt=0)
     filters: tuple[dict[str, Any], ...] = ()
 
 
 class Copies(Section):
     """Which pictures count as one."""
 
-    phash_bits: int | None = Field(8, ge=0, le=11, description="largest Hamming distance; null: exact only")
+    phash_bits: int | None = Field(default=8, ge=0, le=11, description="largest Hamming distance; null: exact only")
 
 
 class Model(Section):
     """The model that scores pairs: a local open_clip folder, or a hub repository in the local cache."""
 
-    path: str | None = Field(None, description="folder with open_clip_config.json and its weights")
-    hub: str | None = Field(None, description="owner/name of a repository in the local hub cache")
-    sha256: str | None = Field(None, description="of the weights file; another file is refused")
+    path: str | None = Field(default=None, description="folder with open_clip_config.json and its weights")
+    hub: str | None = Field(default=None, description="owner/name of a repository in the local hub cache")
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="of the weights file; another file is refused"
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Model:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("a model is either a `path` or a `hub` repository")
+        return self
 
 
 class Select(Section):
@@ -73,26 +98,26 @@ class Select(Section):
 
     min_score: float | None = None
     max_score: float | None = None
-    top_fraction: float | None = Field(None, gt=0, le=1)
-    texts_per_image: int | None = Field(None, ge=1)
+    top_fraction: float | None = Field(default=None, gt=0, le=1)
+    texts_per_image: int | None = Field(default=None, ge=1)
 
 
 class Validate(Section):
     """What a release must hold to be published."""
 
-    min_pairs: int = Field(1, ge=0)
-    min_kept_share: float = Field(0.0, ge=0, le=1, description="of all candidates")
-    sample: int = Field(200, ge=0, description="pairs that are looked at one by one")
+    min_pairs: int = Field(default=1, ge=0)
+    min_kept_share: float = Field(default=0.0, ge=0, le=1, description="of all candidates")
+    sample: int = Field(default=200, ge=0, description="pairs that are looked at one by one")
 
 
 class Training(Section):
     """How the `train` flow trains on a release."""
 
-    model: str = Field("tiny", description="`tiny`, an open_clip model name, or a JSON file")
-    samples: int = Field(20_000, gt=0)
-    batch: int = Field(128, gt=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    holdout: float = Field(0.1, gt=0, lt=1, description="share of images kept out for retrieval")
+    model: str = Field(default="tiny", description="`tiny`, an open_clip model name, or a JSON file")
+    samples: int = Field(default=20_000, gt=0)
+    batch: int = Field(default=128, gt=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    holdout: float = Field(default=0.1, gt=0, lt=1, description="share of images kept out for retrieval")
     seed: int = 0
 
 
@@ -110,3 +135,10 @@ class Recipe(Section):
     select: Select = Select()
     validation: Validate = Validate()
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _scores_have_a_model(self) -> Recipe:
+        cuts = (self.select.min_score, self.select.max_score, self.select.top_fraction)
+        if self.model is None and any(cut is not None for cut in cuts):
+            raise ValueError("select cuts by a score, and without a model there is none: name a model, or drop the cut")
+        return self

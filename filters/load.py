@@ -1,0 +1,158 @@
+"""Recipes from YAML, every key of them checked before a row is touched, and what makes two of them the same."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from filters.chosen import Kind, chosen, hint
+from filters.recipe import Recipe, RecipeError
+
+__all__ = ["RecipeError", "load_recipe", "recipe_fingerprint", "shipped"]
+
+# They name a recipe or say what happens after a release: two that differ only here mill the same release.
+NOT_OF_THE_RESULT = frozenset({"name", "about", "training"})
+
+_FILTERS: dict[str, Kind] = {"texts": "text", "pictures": "picture"}
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML without a key given twice, of which PyYAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} stands here twice", key_node.start_mark
+                )
+            if isinstance(key, str):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def shipped() -> tuple[str, ...]:
+    """The names of the recipes that come with Zeromill."""
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in files("recipes").iterdir() if _is_yaml(file.name)))
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """A shipped recipe by its name, or the recipe in a YAML file. RecipeError says what is wrong and what is allowed.
+
+    A word list that a filter names relative to the file becomes an absolute path.
+    """
+    file, text = _read(name_or_path)
+    try:
+        recipe = _validated(_parsed(text), Path(name_or_path).parent)
+        for section, kind in _FILTERS.items():
+            _check_filters(recipe, section, kind)
+    except RecipeError as error:
+        raise RecipeError(error.key, error.problem, error.hint, file) from error
+    return recipe
+
+
+def recipe_fingerprint(recipe: Recipe) -> str:
+    """sha256 (hex) over everything that determines a release; a word list counts by its content, not by its path."""
+    values = {key: value for key, value in recipe.model_dump(mode="json").items() if key not in NOT_OF_THE_RESULT}
+    for section in _FILTERS:
+        values[section]["filters"] = [_by_content(entry) for entry in values[section]["filters"]]
+    canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _read(name_or_path: str) -> tuple[str, str]:
+    """The file's name for people, and its text."""
+    names_a_file = _is_yaml(name_or_path) or "/" in name_or_path
+    place = Path(name_or_path) if names_a_file else files("recipes") / f"{name_or_path}.yaml"
+    if not place.is_file():
+        problem = "there is no such file" if names_a_file else "there is no shipped recipe of this name"
+        advice = f"{hint(name_or_path, shipped())}; or the path of a YAML file"
+        raise RecipeError("", problem, advice, name_or_path)
+    try:
+        return str(name_or_path) if names_a_file else f"recipes/{place.name}", place.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError("", f"cannot be read: {error}", file=name_or_path) from error
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        values = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise RecipeError(where, str(error.problem or "not YAML")) from error
+    except yaml.YAMLError as error:
+        raise RecipeError("", f"not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise RecipeError("", "not a recipe, which is a YAML mapping", hint("", list(Recipe.model_fields)))
+    return values
+
+
+def _validated(values: dict[str, Any], folder: Path) -> Recipe:
+    try:
+        recipe = Recipe.model_validate(values)
+    except ValidationError as error:
+        raise _explained(error) from error
+    texts = tuple(_anchored(entry, folder) for entry in recipe.texts.filters)
+    return recipe.model_copy(update={"texts": recipe.texts.model_copy(update={"filters": texts})})
+
+
+def _anchored(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An entry with its word list, if it names one, found from the recipe's folder."""
+    if entry.get("filter") == "text_sensitive" and isinstance(entry.get("list"), str):
+        return entry | {"list": str((folder / entry["list"]).absolute())}
+    return entry
+
+
+def _check_filters(recipe: Recipe, section: str, kind: Kind) -> None:
+    try:
+        chosen(getattr(recipe, section).filters, kind)
+    except RecipeError as error:
+        raise RecipeError(f"{section}.filters{error.key}", error.problem, error.hint) from error
+
+
+def _explained(error: ValidationError) -> RecipeError:
+    """The first thing that is wrong, with the keys or values that would be right."""
+    found = error.errors(include_url=False)
+    first = next(
+        (one for one in found if one["type"] == "extra_forbidden"), found[0]
+    )  # a misspelt key explains the rest
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        section = _section(first["loc"][:-1])
+        known = list(section.model_fields) if section else []
+        return RecipeError(key, f"unknown key{more}", hint(str(first["loc"][-1]), known))
+    problem = first["msg"].removeprefix("Value error, ")
+    value = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r:.80}"
+    return RecipeError(key, problem + value + more)
+
+
+def _section(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
+    """The model that validates the mapping at this place of a recipe."""
+    section: type[BaseModel] = Recipe
+    for part in loc:
+        field = section.model_fields.get(str(part))
+        annotation = field.annotation if field else None
+        choices = get_args(annotation) if get_origin(annotation) not in (None, tuple) else (annotation,)
+        inner = next((one for one in choices if isinstance(one, type) and issubclass(one, BaseModel)), None)
+        if inner is None:
+            return None
+        section = inner
+    return section
+
+
+def _by_content(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if entry.get("filter") != "text_sensitive":
+        return dict(entry)
+    return {**entry, "list": hashlib.sha256(Path(entry["list"]).read_bytes()).hexdigest()}
+
+
+def _is_yaml(name: str) -> bool:
+    return name.endswith((".yaml", ".yml"))
