@@ -1,1 +1,1 @@
-
+"""What happens, in order: one Prefect flow a file."""

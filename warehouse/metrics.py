@@ -9,6 +9,21 @@ from warehouse import schemas
 from warehouse.lake import connect, view
 
 
+def measure_input(warehouse: str, candidates: str, read_rows: Sequence[str]) -> dict[str, Any]:
+    """rows, urls, malformed_share, and an example of what is malformed, with its row."""
+    with connect(warehouse) as con:
+        view(con, "candidates_in", [candidates], schemas.CANDIDATES)
+        view(con, "rows_in", read_rows, schemas.READ_ROWS)
+        cursor = con.execute("""
+            SELECT count(*) AS rows, count(url) AS urls,
+                   avg((reason IN ('malformed_row', 'malformed_url'))::INTEGER::DOUBLE) AS share,
+                   coalesce(arg_min('row ' || source_row || ': ' || coalesce(detail, reason), source_row)
+                            FILTER (reason LIKE 'malformed%'), 'no row is malformed') AS example
+            FROM (SELECT * REPLACE (coalesce(reason, '') AS reason) FROM candidates_in JOIN rows_in USING (candidate_id))""")
+        rows, urls, share, example = cursor.fetchall()[0]
+    return {"rows": rows, "urls": urls, "malformed_share": share or 0.0, "example": example}
+
+
 def measure_release(warehouse: str, texts: str, looked: Sequence[str], judged: str, ledger: str) -> dict[str, Any]:
     """One number a metric, computed by DuckDB over the run's parts; null where nothing was there to measure."""
     with connect(warehouse) as con:

@@ -154,26 +154,26 @@ def _cuts(con: duckdb.DuckDBPyConnection, rules: Rules) -> dict[str, float]:
 
 
 def _judged(rules: Rules, cuts: dict[str, float], model: str | None) -> str:
-    tests = ["WHEN score IS NULL THEN ('clip_score_low', 'no score')"] if model is not None else []
-    for key in ("min_score", "top_fraction_score"):
+    """SQL that holds each score against the cuts, then caps the texts of a picture."""
+    fails = [("score IS NULL", "clip_score_low", "'no score'")] if model is not None else []
+    for key, sign, code in (
+        ("min_score", "<", "clip_score_low"),
+        ("top_fraction_score", "<", "clip_score_low"),
+        ("max_score", ">", "clip_score_high"),
+    ):
         if key in cuts:
             # a cut that is a score of the pool is compared as it is stored, in 32 bits
-            tests.append(
-                f"WHEN score < {cuts[key]!r}::FLOAT THEN ('clip_score_low', printf('%.4f < %.4f', score, {cuts[key]!r}))"
-            )
-    if "max_score" in cuts:
-        tests.append(
-            f"WHEN score > {cuts['max_score']!r}::FLOAT "
-            f"THEN ('clip_score_high', printf('%.4f > %.4f', score, {cuts['max_score']!r}))"
-        )
-    verdict = f"CASE {' '.join(tests)} END" if tests else "NULL::STRUCT(a VARCHAR, b VARCHAR)"
+            told = f"printf('%.4f {sign} %.4f', score, {cuts[key]!r})"
+            fails.append((f"score {sign} {cuts[key]!r}::FLOAT", code, told))
+    reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
+    detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
     cap = rules.texts_per_image
-    over = f"verdict IS NULL AND place > {cap}" if cap is not None else "false"
+    over = f"failed IS NULL AND place > {cap}" if cap is not None else "false"
     return f"""
-        WITH tested AS (SELECT *, {verdict} AS verdict FROM scored),
-        placed AS (SELECT *, dense_rank() OVER (PARTITION BY image_id, verdict IS NULL
+        WITH tested AS (SELECT *, {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed FROM scored),
+        placed AS (SELECT *, dense_rank() OVER (PARTITION BY image_id, failed IS NULL
                                                 ORDER BY score DESC NULLS LAST, text_id) AS place FROM tested)
         SELECT image_id, text_id, role, candidate_id, score,
-               CASE WHEN {over} THEN 'not_selected' ELSE struct_extract(verdict, 1) END AS reason,
-               CASE WHEN {over} THEN place || ' > {cap or 0} texts' ELSE struct_extract(verdict, 2) END AS detail
+               CASE WHEN {over} THEN 'not_selected' ELSE failed END AS reason,
+               CASE WHEN {over} THEN place || ' > {cap or 0} texts' {detail} END AS detail
         FROM placed ORDER BY image_id, text_id, role, candidate_id"""

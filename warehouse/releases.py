@@ -37,7 +37,23 @@ def list_releases(warehouse: str) -> list[Listed]:
                       (SELECT count(*) FROM lake.trainings t WHERE t.release = r.release)
                FROM lake.releases r ORDER BY created_at DESC, release"""
         ).fetchall()
-    return [Listed(*row[:5], *(json.loads(told) for told in row[5:9]), trainings=row[9]) for row in rows]
+    return [_listed(*row) for row in rows]
+
+
+def _listed(
+    release: str,
+    recipe_name: str,
+    source: str,
+    run_id: str,
+    created_at: str,
+    counts: str,
+    cuts: str,
+    metrics: str,
+    recipe: str,
+    trainings: int,
+) -> Listed:
+    told = (json.loads(text) for text in (counts, cuts, metrics, recipe))
+    return Listed(release, recipe_name, source, run_id, created_at, *told, trainings=trainings)
 
 
 def find_release(warehouse: str, name: str) -> Listed:

@@ -1,0 +1,124 @@
+"""Read rows of a log: the faults of a row and its URL, and each of its texts normalised, measured and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from filters.chosen import chosen, first_reasons
+from filters.recipe import Recipe
+from filters.text import measure
+from filters.urls import BlockedHost, host_of, url_fault
+from warehouse.ids import content_id
+
+COUNTED_ELSEWHERE = "text_boilerplate"
+"""The one text filter that needs the whole input: the warehouse counts URLs and decides."""
+
+
+@dataclass(frozen=True)
+class ReadJob:
+    """One row group of the candidates' part, and the two parts that are made of it."""
+
+    candidates: str
+    row_group: int
+    rows: str
+    texts: str
+
+
+class Reader:
+    """Holds the text filters of a recipe."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.roles = recipe.texts.roles
+        self.blocked = BlockedHost(hosts=recipe.fetch.blocked_hosts)
+        ranked = list(enumerate(chosen(recipe.texts.filters, "text")))
+        self.filters = [one for _, one in ranked if one.reason != COUNTED_ELSEWHERE]
+        self.rank = {one.reason: place for place, one in ranked}
+
+    def __call__(self, job: ReadJob) -> int:
+        """Write both parts of the job; the number of candidates read."""
+        table = pq.ParquetFile(job.candidates).read_row_group(job.row_group)
+        _write(self.texts_of(table), job.texts)
+        _write(self.rows_of(table), job.rows)  # last: the part that says that the job is done
+        return int(table.num_rows)
+
+    def rows_of(self, table: pa.Table) -> pa.Table:
+        """candidate_id, reason, detail, host: what is wrong with the row itself."""
+        texts = [table[role].to_pylist() for role in self.roles]
+        spoken = [any(text and text.strip() for text in row) for row in zip(*texts, strict=True)]
+        columns = zip(
+            table["url"].to_pylist(),
+            table["impressions"].to_pylist(),
+            table["clicks"].to_pylist(),
+            table["fault"].to_pylist(),
+            spoken,
+            strict=True,
+        )
+        blocked = self.blocked.rejects(pa.RecordBatch.from_pydict({"url": table["url"].combine_chunks()})).to_pylist()
+        faults = [
+            self.fault_of(*row) or (("blocked_host", host) if host else None)
+            for row, host in zip(columns, blocked, strict=True)
+        ]
+        return pa.table(
+            {
+                "candidate_id": table["candidate_id"],
+                "reason": pa.array([fault[0] if fault else None for fault in faults], pa.string()),
+                "detail": pa.array([fault[1] if fault else None for fault in faults], pa.string()),
+                "host": pa.array([host_of(url) if url else None for url in table["url"].to_pylist()], pa.string()),
+            }
+        )
+
+    def fault_of(
+        self, url: str | None, impressions: int | None, clicks: int | None, fault: str | None, spoken: bool
+    ) -> tuple[str, str] | None:
+        """The first reason for which a row cannot be used, and what it is."""
+        bad_url = url_fault(url)
+        if bad_url is not None and bad_url[0] == "malformed_row":
+            return bad_url
+        if fault is not None:
+            return "malformed_row", fault
+        if (impressions or 0) < 0 or (clicks or 0) < 0:
+            return "malformed_row", f"{impressions} impressions, {clicks} clicks"
+        if impressions is not None and clicks is not None and clicks > impressions:
+            return "malformed_row", f"{clicks} clicks of {impressions} impressions"
+        if not spoken:
+            return "malformed_row", "no text at all"
+        return bad_url
+
+    def texts_of(self, table: pa.Table) -> pa.Table:
+        """One row per candidate and role that has a text: schemas.READ_TEXTS."""
+        parts = [self.role_of(table, place, role) for place, role in enumerate(self.roles)]
+        return pa.concat_tables(parts).sort_by([("candidate_id", "ascending"), ("place", "ascending")])
+
+    def role_of(self, table: pa.Table, place: int, role: str) -> pa.Table:
+        held = table.filter(pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table[role])), 0), False))
+        batch = measure(held[role].combine_chunks().cast(pa.string()))
+        reason, detail = first_reasons(batch, self.filters)
+        size = batch.num_rows
+        ids = [content_id(norm.encode()) for norm in batch.column("norm").to_pylist()]
+        ranks = [self.rank.get(code) for code in reason.to_pylist()]
+        return pa.table(
+            {
+                "candidate_id": held["candidate_id"],
+                "role": pa.array([role] * size, pa.string()),
+                "place": pa.array([place] * size, pa.int32()),
+                **{name: batch.column(name) for name in ("raw", "norm", "language", "measures")},
+                "reason": reason,
+                "detail": detail,
+                "rank": pa.array(ranks, pa.int32()),
+                "text_id": pa.array(ids, pa.int64()),
+            }
+        )
+
+
+def _write(table: pa.Table, out: str) -> None:
+    """The whole part or nothing."""
+    target = Path(out)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.writing")
+    pq.write_table(table, aside, compression="zstd")
+    aside.replace(target)

@@ -1,0 +1,227 @@
+"""Mill one log into a published release: the main job, from the first row read to the event."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.events import emit_event
+from prefect.runtime import flow_run
+
+from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
+from tasks.plan import Plan, already, make_plan
+from tasks.pool import cluster
+from tasks.progress import step
+from tasks.stages import embed_texts, fetch, look, look_again, read
+from tasks.steps import (
+    ingest_source,
+    join_copies,
+    judge_pairs,
+    make_ledger,
+    make_pairs,
+    publish_run,
+    rows_of,
+    sift_rows,
+)
+from tasks.validate import Verdict, check_input, validate
+from warehouse.ids import file_hash
+from warehouse.ledger import funnel
+from warehouse.publish import Release, Run, add_name
+
+PUBLISHED = "zeromill.release.published"
+"""The event that a release emits; `train` is deployed to start on it."""
+
+
+class NotPublished(Exception):
+    """The release to be did not pass its validation; the ledger and the report say why."""
+
+
+def default_warehouse() -> str:
+    """ZEROMILL_WAREHOUSE, or the folder `lake` here."""
+    return os.environ.get("ZEROMILL_WAREHOUSE", "lake")
+
+
+def _run_name() -> str:
+    asked = flow_run.parameters
+    return f"{Path(str(asked['source'])).name} -> {asked.get('release') or asked['recipe']}"
+
+
+@flow(name="curate", flow_run_name=_run_name, log_prints=False)
+def curate(
+    source: str,
+    recipe: str = "zero",
+    release: str | None = None,
+    warehouse: str | None = None,
+    limit: int | None = None,
+    workers: int | None = None,
+    allow_hosts: list[str] | None = None,
+    train: bool = False,
+) -> dict[str, Any]:
+    """Curate `source` by `recipe` and publish it; what a script wants to know of the run.
+
+    A source that was published by the same recipe before is not run again: only a new name is added. A killed
+    run goes on with the parts that it left. Raises NotPublished where validation fails.
+    """
+    plan = make_plan(
+        source,
+        recipe,
+        warehouse or default_warehouse(),
+        release=release,
+        allow=tuple(allow_hosts or ()),
+        limit=limit,
+        workers=workers,
+    )
+    names = already(plan)
+    if names:
+        return known_already(plan, names, named=release is not None)
+    with cluster(plan.workers):
+        result = _mill(plan)
+    emit_event(
+        event=PUBLISHED,
+        resource={
+            "prefect.resource.id": f"zeromill.release.{plan.release}",
+            "prefect.resource.name": plan.release,
+            "zeromill.warehouse": plan.warehouse,
+        },
+        payload={"release": plan.release, "warehouse": os.path.abspath(plan.warehouse)},
+    )
+    if train:
+        from flows.train import train as train_flow
+
+        result["training"] = train_flow(plan.release, plan.warehouse)
+    return result
+
+
+def known_already(plan: Plan, names: Sequence[str], *, named: bool) -> dict[str, Any]:
+    """The answer for a run that was published before; a new name is added to its release."""
+    if named and plan.release not in names:
+        add_name(plan.warehouse, plan.run_id, plan.release)
+        return {"release": plan.release, "run_id": plan.run_id, "no_op": True, "also": list(names)}
+    release = plan.release if named else names[0]
+    return {"release": release, "run_id": plan.run_id, "no_op": True, "also": [n for n in names if n != release]}
+
+
+@dataclass
+class _Parts:
+    """What the stages of one run left, in their order."""
+
+    candidates: str = ""
+    sifted: str = ""
+    texts: str = ""
+    fetched: Sequence[str] = ()
+    looked: Sequence[str] = ()
+    joined: str = ""
+    judged: str = ""
+    embedded: Sequence[str] = ()
+    cuts: dict[str, float] | None = None
+
+
+def _mill(plan: Plan) -> dict[str, Any]:
+    """Every stage, and what they made of the source, published or not."""
+    started = datetime.now(UTC)
+    parts = _Parts()
+    _words(plan, parts)
+    _pictures(plan, parts)
+    _pairs(plan, parts)
+    with step("validate") as said:
+        ledger, counts = make_ledger(
+            plan, parts.candidates, parts.sifted, parts.looked, parts.joined, parts.judged, published=True
+        )
+        verdict = validate(plan, parts.texts, parts.looked, parts.judged, ledger)
+        said.append("passed" if verdict.passed else "failed: " + "; ".join(verdict.failed))
+    if not verdict.passed:
+        ledger, counts = make_ledger(
+            plan, parts.candidates, parts.sifted, parts.looked, parts.joined, parts.judged, published=False
+        )
+    turned_away = funnel(plan.warehouse, ledger)
+    release = Release(plan.release, parts.cuts or {}, counts, verdict.metrics) if verdict.passed else None
+    with step("publish") as said:
+        publish_run(plan, _run(plan, parts, started, ledger, verdict), release)
+        said.append(
+            f"{verdict.metrics['pairs']} pairs of {verdict.metrics['images']} pictures" if release else "held back"
+        )
+    funnel_artifact(counts["candidates"], turned_away, counts["kept"])
+    validation_artifact(verdict.passed, verdict.metrics, verdict.failed, verdict.report)
+    if release is None:
+        raise NotPublished(
+            f"Nothing was published: {'; '.join(verdict.failed)}.\n"
+            f"The ledger has every row's reason (`zeromill sql`); the report is {verdict.report}"
+        )
+    release_artifact(release.name, counts, verdict.metrics, release.cuts)
+    return {
+        "release": plan.release,
+        "run_id": plan.run_id,
+        "no_op": False,
+        "counts": counts,
+        "funnel": [{"stage": stage, "reason": reason, "rows": rows} for stage, reason, rows in turned_away],
+        "metrics": verdict.metrics,
+        "cuts": release.cuts,
+        "report": verdict.report,
+    }
+
+
+def _words(plan: Plan, parts: _Parts) -> None:
+    """Ingest, the contract of the source, and the sift."""
+    with step("ingest") as said:
+        parts.candidates = ingest_source(plan, file_hash([Path(plan.source)]))
+        said.append(f"{rows_of([parts.candidates])} candidates")
+    rows, texts = read(plan, parts.candidates)
+    with step("contract") as said:
+        metrics = check_input(plan, parts.candidates, rows)
+        said.append(f"{metrics['malformed_share']:.1%} malformed")
+    with step("sift") as said:
+        parts.sifted, parts.texts = sift_rows(plan, parts.candidates, rows, texts)
+        said.append("texts and clicks judged")
+
+
+def _pictures(plan: Plan, parts: _Parts) -> None:
+    """Fetch, look, copies."""
+    with step("fetch") as said:
+        parts.fetched = fetch(plan, parts.sifted)
+        said.append(f"{rows_of(parts.fetched)} URLs")
+    with step("look") as said:
+        parts.looked = look(plan, parts.fetched)
+        said.append(f"{rows_of(parts.looked)} rows")
+    with step("copies") as said:
+        parts.joined = join_copies(plan, parts.sifted, parts.looked)
+        said.append(f"{rows_of([parts.joined])} distinct pictures")
+
+
+def _pairs(plan: Plan, parts: _Parts) -> None:
+    """Align and select."""
+    with step("align") as said:
+        made = make_pairs(plan, parts.sifted, parts.texts, parts.looked, parts.joined)
+        parts.looked = [*parts.looked, *look_again(plan, made, parts.looked)]
+        parts.embedded = embed_texts(plan, made, parts.texts)
+        said.append(f"{rows_of([made])} pairs to judge")
+    with step("select") as said:
+        parts.judged, parts.cuts = judge_pairs(plan, made, parts.looked, parts.embedded)
+        said += [f"{name} {value:.4f}" for name, value in parts.cuts.items()] or ["no cut"]
+
+
+def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Verdict) -> Run:
+    return Run(
+        run_id=plan.run_id,
+        flow_run_id=str(flow_run.id or ""),
+        source=plan.source,
+        recipe_name=plan.recipe.name,
+        recipe=json.dumps(plan.recipe.model_dump(mode="json"), ensure_ascii=False),
+        model=plan.model,
+        started_at=started,
+        candidates=parts.candidates,
+        sifted=parts.sifted,
+        texts=parts.texts,
+        fetched=tuple(parts.fetched),
+        looked=tuple(parts.looked),
+        joined=parts.joined,
+        judged=parts.judged,
+        embedded=tuple(parts.embedded),
+        ledger=ledger,
+        report=verdict.report,
+    )

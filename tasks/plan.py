@@ -1,0 +1,124 @@
+"""Everything that a run is, known before its first row is touched."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.models.files import find_model, model_identity
+from filters.load import load_recipe, recipe_fingerprint
+from filters.recipe import Recipe
+from warehouse.errors import WarehouseError
+from warehouse.ids import file_hash, fingerprint
+from warehouse.ingest import check_source
+from warehouse.lake import exists, locate
+from warehouse.releases import released_as
+
+VERSION = "1"
+"""Of what a run does as a whole: raised when the same source and recipe would give another release."""
+
+LEAST_FREE_BYTES = 200 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's inputs, its identity, and where its parts are; plain values, safe to hand to tasks.
+
+    `run_id` is made from what determines the result: two executions of one plan are one run, resumed.
+    """
+
+    source: str
+    recipe: Recipe
+    warehouse: str
+    release: str
+    run_id: str
+    model_path: str | None
+    model: str | None
+    allow: tuple[str, ...]
+    limit: int | None
+    workers: int
+
+    @property
+    def work(self) -> Path:
+        """The folder of parts, which runs share."""
+        return locate(self.warehouse).work
+
+    @property
+    def folder(self) -> Path:
+        """The folder of what only this run made."""
+        return self.work / "runs" / self.run_id
+
+    def part(self, stage: str, *facts: str) -> str:
+        """The name of the part that `stage` makes of `facts`: the same facts are the same part."""
+        return str(self.work / stage / f"{fingerprint(stage, *facts)}.parquet")
+
+
+def make_plan(
+    source: str,
+    recipe: str,
+    warehouse: str,
+    *,
+    release: str | None = None,
+    allow: tuple[str, ...] = (),
+    limit: int | None = None,
+    workers: int | None = None,
+) -> Plan:
+    """Check everything that can be checked before a row is touched, and name the run.
+
+    Raises SourceError, RecipeError, ModelMissing or WarehouseError, each with the next step.
+    """
+    chosen = load_recipe(recipe)
+    path = check_source(source)
+    folder = find_model(chosen.model) if chosen.model is not None else None
+    model = model_identity(folder) if folder is not None else None
+    check_disk(warehouse)
+    hosts = tuple(sorted(set(allow)))
+    run_id = run_identity(path, chosen, model, hosts, limit)
+    return Plan(
+        source=str(path.resolve()),
+        recipe=chosen,
+        warehouse=warehouse,
+        release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
+        run_id=run_id,
+        model_path=str(folder) if folder is not None else None,
+        model=model,
+        allow=hosts,
+        limit=limit,
+        workers=workers or os.cpu_count() or 1,
+    )
+
+
+def run_identity(source: Path, recipe: Recipe, model: str | None, allow: tuple[str, ...], limit: int | None) -> str:
+    """Sixteen hex digits of everything that determines a run's result, the content of its source first."""
+    return fingerprint(VERSION, file_hash([source]), recipe_fingerprint(recipe), model or "", *allow, str(limit))
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+
+
+def check_disk(warehouse: str) -> None:
+    """Raise WarehouseError where the warehouse's disk is full before anything was written."""
+    folder = locate(warehouse).work
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE_BYTES:
+        raise WarehouseError(
+            f"Only {free >> 20} MB are free where the warehouse {warehouse} is.\nMake room, or name another --warehouse."
+        )
+
+
+def already(plan: Plan) -> list[str]:
+    """The names under which this very run was published before."""
+    return released_as(plan.warehouse, plan.run_id) if exists(plan.warehouse) else []
+
+
+def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
+    """The release that `source` already became under `recipe`, or null."""
+    model = model_identity(find_model(recipe.model)) if recipe.model is not None else None
+    run_id = run_identity(Path(source), recipe, model, tuple(sorted(set(allow))), None)
+    names = released_as(warehouse, run_id)
+    return names[0] if names else None

@@ -1,0 +1,177 @@
+"""Pools of Ray actors: the one module that talks to Ray."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+OBJECT_STORE_BYTES = 80 << 20
+"""Ray's store carries names, never pictures: near the least that Ray accepts."""
+
+CHANCES = 2
+"""How often a job may take its actor down with it before it is set aside."""
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """What stands for the result of a job that killed its actor CHANCES times."""
+
+    why: str
+
+
+@dataclass
+class _Actor:
+    handle: Any
+    busy: dict[Any, int] = field(default_factory=dict)  # Ray's reference -> place of the job
+    alone: bool = False
+
+
+@contextmanager
+def cluster(workers: int, *, dashboard: bool = False) -> Iterator[None]:
+    """A Ray to run pools in: RAY_ADDRESS where it is set, else a local one that ends with this block."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level="ERROR")
+    else:
+        ray.init(
+            num_cpus=max(workers, os.cpu_count() or 1),
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=dashboard,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def gpus() -> int:
+    """How many whole GPUs the cluster has."""
+    import ray
+
+    return int(ray.cluster_resources().get("GPU", 0))
+
+
+def run_pool(
+    build: Callable[[], Callable[[Job], Done]],
+    jobs: Sequence[Job],
+    *,
+    workers: int,
+    lanes: int = 1,
+    gpus_each: float = 0,
+) -> Iterator[tuple[Job, Done | SetAside]]:
+    """Build a tool in every actor, feed it `jobs`, and yield each with its result as it finishes.
+
+    An actor runs `lanes` jobs at once. When it dies it is built again, and the jobs that it had run once more, each
+    alone so that blame is certain; one that takes its actor down again is set aside and the rest go on. A job that
+    raises ends the pool with its exception. Jobs and results travel: pass names, never pixels.
+    """
+    pool = _Pool(build, jobs, lanes, gpus_each)
+    try:
+        for _ in range(max(1, min(workers, len(jobs)))):
+            pool.add_actor()
+        yield from pool.results()
+    finally:
+        pool.close()
+
+
+class _Pool(Generic[Job, Done]):
+    """Actors, the jobs that wait, and how often each job has seen its actor die."""
+
+    def __init__(
+        self, build: Callable[[], Callable[[Job], Done]], jobs: Sequence[Job], lanes: int, gpus_each: float
+    ) -> None:
+        self.build, self.jobs, self.lanes, self.gpus_each = build, jobs, lanes, gpus_each
+        self.waiting = deque(range(len(jobs)))
+        self.suspects: deque[int] = deque()
+        self.deaths = [0] * len(jobs)
+        self.actors: list[_Actor] = []
+
+    def add_actor(self) -> None:
+        import ray
+
+        remote = ray.remote(_Worker).options(
+            num_cpus=1, num_gpus=self.gpus_each, max_concurrency=self.lanes, max_restarts=0
+        )
+        self.actors.append(_Actor(remote.remote(self.build)))
+
+    def results(self) -> Iterator[tuple[Job, Done | SetAside]]:
+        import ray
+
+        while self.waiting or self.suspects or any(actor.busy for actor in self.actors):
+            for actor in self.actors:
+                self.feed(actor)
+            references = [reference for actor in self.actors for reference in actor.busy]
+            finished, _ = ray.wait(references, num_returns=1)
+            actor = next(actor for actor in self.actors if finished[0] in actor.busy)
+            try:
+                result = ray.get(finished[0])
+            except ray.exceptions.RayActorError as error:
+                yield from self.bury(actor, str(error).strip().splitlines()[0])
+            except ray.exceptions.RayTaskError as error:
+                raise error.cause from error
+            else:
+                place = actor.busy.pop(finished[0])
+                actor.alone = False
+                yield self.jobs[place], result
+
+    def feed(self, actor: _Actor) -> None:
+        if not actor.busy and self.suspects:
+            actor.alone = True
+            self.start(actor, self.suspects.popleft())
+        while self.waiting and not actor.alone and len(actor.busy) < self.lanes:
+            self.start(actor, self.waiting.popleft())
+
+    def start(self, actor: _Actor, place: int) -> None:
+        actor.busy[actor.handle.run.remote(self.jobs[place])] = place
+
+    def bury(self, actor: _Actor, why: str) -> Iterator[tuple[Job, Done | SetAside]]:
+        """Put a new actor in a dead one's place; its jobs run again, or are set aside."""
+        import ray
+
+        ray.kill(actor.handle)
+        self.actors.remove(actor)
+        self.add_actor()
+        for place in actor.busy.values():
+            self.deaths[place] += 1
+            if self.deaths[place] < CHANCES:
+                self.suspects.append(place)
+            else:
+                yield self.jobs[place], SetAside(f"took its actor down {CHANCES} times: {why}")
+
+    def close(self) -> None:
+        import ray
+
+        for actor in self.actors:
+            ray.kill(actor.handle)
+
+
+class _Worker:
+    """Holds one tool, such as a loaded model, for as long as the pool lives."""
+
+    def __init__(self, build: Callable[[], Callable[[Any], Any]]) -> None:
+        self.fault: Exception | None = None
+        try:
+            self.tool = build()
+        except Exception as error:  # told with the first job: a constructor that raises looks like a crash to Ray
+            self.fault = error
+
+    def run(self, job: Any) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        return self.tool(job)
