@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     from actors.models.encoder import Encoder
 
 _BATCH = 64  # rows; bounds the memory that bytes and pixels take, two batches being under way at a time
-_SCALE_TO = 256  # pixels of the shorter side: what models of 224 and the measures need
+# Pixels of the shorter side that the measures and most models need. 640x480 then decodes at half its size: 788/s
+# of decode and measures on a core against 458/s at 256; 799 of 803 photos keep ImageHash's hash, 4 differ by 2 bits.
+_SCALE_TO = 224
 _BEFORE_DECODING = "image_hash_listed"  # the one filter that stands before the decoder's own reasons
 
 _FETCHED = ("url", "reason", "detail", "bytes", "sha256", "md5", "nbytes")
@@ -78,6 +82,7 @@ class Looker:
         self._filters = chosen(pictures.filters, "picture")
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._encoder = _encoder(model_path) if model_path else None
+        self._scale_to = max(_SCALE_TO, _model_side(model_path) if model_path else 0)
         cv2.setNumThreads(0)  # the pool is the parallelism
 
     def __call__(self, job: LookJob) -> str:
@@ -111,7 +116,7 @@ class Looker:
         return started
 
     def _see(self, fetched: Row) -> _Sight:
-        picture = decode(fetched["bytes"], self._max_pixels, _SCALE_TO)
+        picture = decode(fetched["bytes"], self._max_pixels, self._scale_to)
         row = {name: fetched[name] for name in _CARRIED}
         row |= {"image_id": image_id(fetched["sha256"])}
         row |= {"format": picture.format, "width": picture.width, "height": picture.height}
@@ -169,6 +174,13 @@ def _write(table: pa.Table, out: str) -> None:
     unfinished = f"{out}.{os.getpid()}.part"
     pq.write_table(table, unfinished, compression="zstd")
     os.replace(unfinished, out)
+
+
+def _model_side(model_path: str) -> int:
+    """Pixels of the shorter side that an open_clip folder's model is given."""
+    config = json.loads((Path(model_path) / "open_clip_config.json").read_text("utf-8"))
+    stated = config.get("preprocess_cfg", {}).get("size") or config["model_cfg"]["vision_cfg"].get("image_size", 224)
+    return max(stated) if isinstance(stated, list) else int(stated)
 
 
 def _encoder(model_path: str) -> Encoder:

@@ -28,7 +28,7 @@ def scene(width: int, height: int) -> NDArray[np.uint8]:
 
 def encoded(image: Image.Image, codec: str, **how: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, codec, **how)  # type: ignore[arg-type]
+    image.save(buffer, codec, **how)
     return buffer.getvalue()
 
 

@@ -2,8 +2,8 @@
 
 import hashlib
 import io
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from actors.models.encoder import Encoder
+from actors.pictures.decode import Fault, Picture, decode
 from actors.pictures.look import SCHEMA, Looker, LookJob
 from filters.recipe import Pictures
 
@@ -114,28 +116,43 @@ def test_more_rows_than_a_batch_keep_their_order_on_any_number_of_threads(tmp_pa
     assert [row["sha256"] for row in one] == [row["sha256"] for row in rows]
 
 
-@dataclass
-class Model:
-    """Stands where a model would: a vector that says which picture it is of, and a count of what it was asked."""
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a very small open_clip model with untrained weights."""
+    open_clip, safetensors = pytest.importorskip("open_clip"), pytest.importorskip("safetensors.torch")
+    towers = {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 8},
+        "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 1, "layers": 1},
+    }
+    folder = tmp_path_factory.mktemp("model")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": towers, "preprocess_cfg": {"size": 32}}))
+    safetensors.save_model(open_clip.CLIP(**towers), str(folder / "open_clip_model.safetensors"))
+    return str(folder)
 
-    asked: int = 0
 
-    def encode_images(self, pixels: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-        self.asked += len(pixels)
-        return np.array([[p.shape[1], p.shape[0], p.mean()] for p in pixels], np.float32).reshape(-1, 3)
-
-
-def test_accepted_pictures_are_embedded_once_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = Model()
-    monkeypatch.setattr("actors.models.encoder.Encoder", lambda folder: model)
-    rows = [fetched(f"http://a/{k}.jpg", photo(k % 80)) for k in range(200)]
+def test_accepted_pictures_carry_the_vector_of_their_own_pixels(tmp_path: Path, model: str) -> None:
+    rows = [fetched(f"http://a/{k}.png", photo(k % 40, codec="PNG")) for k in range(100)]
     rows[3] = fetched("http://a/tiny.jpg", photo(3, 40, 30))
-    rows[90] = fetched("http://a/gone.jpg", None, "fetch_dns", "no such host")
-    seen = look(tmp_path, rows, Looker(Pictures(filters=FILTERS), "a folder", threads=2))
-    assert model.asked == 80
-    assert [number for number, row in enumerate(seen) if row["embedding"] is None] == [3, 90]
-    for row in seen:
-        if row["embedding"] is not None:
-            assert row["embedding"][:2] == [320, 240]
-            assert row["embedding"][2] == pytest.approx(row["mean"], abs=12)  # the very picture of this row
-    assert seen[83]["embedding"] == seen[163]["embedding"]
+    rows[70] = fetched("http://a/gone.jpg", None, "fetch_dns", "no such host")
+    seen = look(tmp_path, rows, Looker(Pictures(filters=FILTERS), model, threads=2))
+    assert [number for number, row in enumerate(seen) if row["embedding"] is None] == [3, 70]
+    pixels = [np.asarray(Image.open(io.BytesIO(rows[number]["bytes"]))) for number in (0, 39, 99)]
+    alone = Encoder(model).encode_images(pixels)
+    for number, vector in zip((0, 39, 99), alone, strict=True):
+        assert np.dot(seen[number]["embedding"], vector) > 0.999
+
+
+def test_bytes_met_again_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+
+    def counted(data: bytes, max_pixels: int, scale_to: int) -> Picture | Fault:
+        decoded.append(data)
+        return decode(data, max_pixels, scale_to)
+
+    monkeypatch.setattr("actors.pictures.look.decode", counted)
+    seen = look(tmp_path, [fetched(f"http://a/{k}.jpg", photo(k % 90)) for k in range(200)])
+    assert len(decoded) == len(set(decoded)) == 90
+    assert {name: value for name, value in seen[199].items() if name != "url"} == {
+        name: value for name, value in seen[19].items() if name != "url"
+    }
