@@ -107,7 +107,8 @@ def check_disk(warehouse: str) -> None:
     free = shutil.disk_usage(folder).free
     if free < LEAST_FREE_BYTES:
         raise WarehouseError(
-            f"Only {free >> 20} MB are free where the warehouse {warehouse} is.\nMake room, or name another --warehouse."
+            f"Only {free >> 20} MB are free where the warehouse {warehouse} is.\n"
+            "Make room, or name another --warehouse."
         )
 
 

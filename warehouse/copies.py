@@ -75,9 +75,10 @@ _JOINED = """
            p.reason, p.detail
     FROM joins LEFT JOIN overlap p USING (image_id)
     UNION ALL BY NAME
-    SELECT s.image_id, root AS survivor, i.duplicate_rule AS rule, i.duplicate_distance AS distance, true AS known,
-           p.reason, p.detail
-    FROM seen s JOIN lake.images i ON i.image_id = s.image_id AND i.passed LEFT JOIN overlap p ON p.image_id = s.image_id
+    SELECT s.image_id, root AS survivor, i.duplicate_rule AS rule, i.duplicate_distance AS distance,
+           true AS known, p.reason, p.detail
+    FROM seen s JOIN lake.images i ON i.image_id = s.image_id AND i.passed
+    LEFT JOIN overlap p ON p.image_id = s.image_id
     ORDER BY image_id"""
 
 
@@ -113,9 +114,11 @@ def _edges(con: duckdb.DuckDBPyConnection, bits: int) -> list[tuple[int, int]]:
     con.register("masks", pa.table({"mask": pa.array(masks, pa.int64())}))
     con.execute(f"""
         CREATE TEMP TABLE hashes AS
-        SELECT image_id, phash, image_id AS stands_for, false AS known FROM seen WHERE root IS NULL AND std >= {MIN_STD}
+        SELECT image_id, phash, image_id AS stands_for, false AS known FROM seen
+        WHERE root IS NULL AND std >= {MIN_STD}
         UNION ALL
-        SELECT image_id, phash, coalesce(duplicate_of, image_id), true FROM lake.images WHERE passed AND std >= {MIN_STD}""")
+        SELECT image_id, phash, coalesce(duplicate_of, image_id), true FROM lake.images
+        WHERE passed AND std >= {MIN_STD}""")
     con.execute(f"""
         CREATE TEMP TABLE bands AS
         SELECT h.*, band, ((phash >> (band * 16)::BIGINT) & 65535) AS value FROM hashes h, range({BANDS}) b(band)""")

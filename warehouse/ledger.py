@@ -99,7 +99,7 @@ def check_ledger(warehouse: str, candidates: str, ledger: str) -> dict[str, int]
         if lost or mute or rows != distinct:
             raise LedgerError(
                 f"The ledger does not add up: {lost} candidates lost, {rows - distinct} told twice, "
-                f"{mute} without an outcome.\nNothing was published. This is a defect: please report it with the run's folder."
+                f"{mute} without an outcome.\nNothing was published. This is a defect: report it with the run's folder."
             )
         counted = con.execute("SELECT outcome, count(*) FROM told GROUP BY outcome").fetchall()
     counts = {"kept": 0, "rejected": 0, "quarantined": 0} | dict(counted)

@@ -19,7 +19,8 @@ def measure_input(warehouse: str, candidates: str, read_rows: Sequence[str]) -> 
                    avg((reason IN ('malformed_row', 'malformed_url'))::INTEGER::DOUBLE) AS share,
                    coalesce(arg_min('row ' || source_row || ': ' || coalesce(detail, reason), source_row)
                             FILTER (reason LIKE 'malformed%'), 'no row is malformed') AS example
-            FROM (SELECT * REPLACE (coalesce(reason, '') AS reason) FROM candidates_in JOIN rows_in USING (candidate_id))""")
+            FROM (SELECT * REPLACE (coalesce(reason, '') AS reason)
+                  FROM candidates_in JOIN rows_in USING (candidate_id))""")
         rows, urls, share, example = cursor.fetchall()[0]
     return {"rows": rows, "urls": urls, "malformed_share": share or 0.0, "example": example}
 
@@ -36,7 +37,7 @@ def measure_release(warehouse: str, texts: str, looked: Sequence[str], judged: s
 def sample_release(
     warehouse: str, texts: str, looked: Sequence[str], judged: str, ledger: str, rows: int
 ) -> list[dict[str, Any]]:
-    """At most `rows` pairs of the release to be, always the same ones: image_id, url, sides, format, role, text, score."""
+    """At most `rows` pairs of the release to be, always the same ones, with url, sides, text and score."""
     with connect(warehouse) as con:
         _views(con, texts, looked, judged, ledger)
         table = con.execute(
@@ -73,9 +74,11 @@ _METRICS = f"""
            (SELECT count(*) FROM ledger_in WHERE outcome IS NULL) AS without_outcome,
            count(*) AS pairs, count(DISTINCT image_id) AS images, count(DISTINCT text_id) AS texts,
            count(*) - count(DISTINCT (image_id, text_id, role)) AS repeated_pairs,
-           count(*) FILTER (width IS NULL) AS pairs_without_picture, count(*) FILTER (text IS NULL) AS pairs_without_text,
+           count(*) FILTER (width IS NULL) AS pairs_without_picture,
+           count(*) FILTER (text IS NULL) AS pairs_without_text,
            count(DISTINCT (image_id, text_id)) / greatest(count(DISTINCT image_id), 1) AS texts_per_image,
-           coalesce(avg((language = 'zh')::INTEGER), 0) AS share_zh, coalesce(avg((language = 'en')::INTEGER), 0) AS share_en,
+           coalesce(avg((language = 'zh')::INTEGER), 0) AS share_zh,
+           coalesce(avg((language = 'en')::INTEGER), 0) AS share_en,
            avg(length(text)) AS mean_characters, min(least(width, height)) AS smallest_side,
            min(score) AS score_min, median(score) AS score_median, max(score) AS score_max
     FROM p"""

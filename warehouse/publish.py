@@ -89,7 +89,8 @@ def add_name(warehouse: str, fingerprint: str, name: str) -> None:
         ).fetchall()[0][0]
         con.execute("BEGIN")
         con.execute(
-            "INSERT INTO lake.release_pairs SELECT * REPLACE ($1 AS release) FROM lake.release_pairs WHERE release = $2",
+            "INSERT INTO lake.release_pairs SELECT * REPLACE ($1 AS release) "
+            "FROM lake.release_pairs WHERE release = $2",
             [name, old],
         )
         con.execute(
@@ -112,7 +113,8 @@ def _views(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     view(con, "ledger_in", [run.ledger], schemas.LEDGER)
     # one URL speaks for a picture that several have: the smallest, so that the choice is the same everywhere
     con.execute("""CREATE TEMP TABLE shown AS
-        SELECT image_id, min(url) AS url FROM looked WHERE image_id IS NOT NULL AND sha256 IS NOT NULL GROUP BY image_id""")
+        SELECT image_id, min(url) AS url FROM looked WHERE image_id IS NOT NULL AND sha256 IS NOT NULL
+        GROUP BY image_id""")
 
 
 def _pixel_files(con: duckdb.DuckDBPyConnection, warehouse: str, run: Run) -> list[str]:
@@ -208,7 +210,8 @@ def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -
     for table in ("ledger", "ledger_history"):
         con.execute(
             f"""INSERT INTO lake.{table} BY NAME
-                SELECT *, $1 AS run_id, $2 AS source, CASE WHEN outcome = 'kept' THEN $3 END AS release FROM ledger_in""",
+                SELECT *, $1 AS run_id, $2 AS source, CASE WHEN outcome = 'kept' THEN $3 END AS release
+                FROM ledger_in""",
             [run.run_id, run.source, name],
         )
     con.execute("DELETE FROM lake.runs WHERE run_id = $1", [run.run_id])

@@ -52,8 +52,8 @@ def _listed(
     recipe: str,
     trainings: int,
 ) -> Listed:
-    told = (json.loads(text) for text in (counts, cuts, metrics, recipe))
-    return Listed(release, recipe_name, source, run_id, created_at, *told, trainings=trainings)
+    told = [json.loads(text) for text in (counts, cuts, metrics, recipe)]
+    return Listed(release, recipe_name, source, run_id, created_at, told[0], told[1], told[2], told[3], trainings)
 
 
 def find_release(warehouse: str, name: str) -> Listed:

@@ -103,7 +103,8 @@ def _rows(con: duckdb.DuckDBPyConnection, clicks: Clicks | None) -> str:
                        FROM candidates_in c JOIN rows_in r USING (candidate_id)
                        LEFT JOIN ({_DEAD}) dead USING (candidate_id)),
         clicked AS (SELECT *, CASE WHEN first_reason IS NOT NULL THEN first_reason {click_reason} END AS reason,
-                           CASE WHEN first_reason IS NOT NULL THEN first_detail {click_detail} END AS detail FROM rated),
+                           CASE WHEN first_reason IS NOT NULL THEN first_detail {click_detail} END AS detail
+                    FROM rated),
         ranked AS (SELECT *, {top} AS place FROM clicked),
         topped AS (SELECT * REPLACE (CASE WHEN {over} THEN 'not_in_top_k' ELSE reason END AS reason,
                           CASE WHEN {over} THEN place || ' > {limit}' ELSE detail END AS detail) FROM ranked),

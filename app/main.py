@@ -1,0 +1,158 @@
+"""The `zeromill` command: its words, its options, and one place where errors become messages."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "GX_ANALYTICS_ENABLED": "false",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Prefect's own lines go to its UI; the terminal has ours
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+"""Telemetry off everywhere, and one voice on the terminal; what a person has set stays."""
+
+EXAMPLES = """examples:
+  zeromill curate clicks.parquet --recipe zero        mill a log into a release
+  zeromill curate clicks.parquet --recipe unscored    the same without a scoring model
+  zeromill why http://host/picture.jpg                everything decided about it, in plain words
+  zeromill sql "SELECT reason, count(*) FROM ledger GROUP BY 1 ORDER BY 2 DESC"
+  zeromill train RELEASE                              train on what was published
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; 0 only where it did what was asked."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    asked = parser().parse_args(arguments)
+    try:
+        status: int = asked.run(asked)
+        return status
+    except KeyboardInterrupt:
+        print("Stopped. What was done is kept: the same command goes on from here.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:  # the last place: every failure is told with its next step
+        print(f"zeromill: {_told(error)}", file=sys.stderr)
+        return 1
+
+
+def _told(error: Exception) -> str:
+    """An expected failure in its own words; of any other, where its trace was written."""
+    from app.errors import expected
+
+    if isinstance(error, expected()):
+        return "\n".join(str(error).splitlines()[:3])
+    with tempfile.NamedTemporaryFile("w", prefix="zeromill-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    first = (str(error).strip().splitlines() or [""])[0][:300]
+    kind = type(error).__name__
+    return f"{kind}: {first}\nThis was not expected. The trace is in {log.name}; `zeromill doctor` may help."
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command with its options."""
+    top = argparse.ArgumentParser(
+        prog="zeromill",
+        description="Mill click logs and crawls into aligned image-text releases, and set training off on them.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _curate(_command(commands, "curate", "mill a log into a published release", "app.run:curate"))
+    _train(_command(commands, "train", "train on a published release", "app.run:train"))
+    _sql(_command(commands, "sql", "ask the warehouse; without a query: a prompt", "app.ask:sql"))
+    _why(_command(commands, "why", "everything decided about a URL, a row or a picture", "app.ask:why"))
+    releases = _command(commands, "releases", "list what was published", "app.ask:releases")
+    _json(releases)
+    export = _command(commands, "export", "write a release as WebDataset, in img2dataset's layout", "app.ask:export")
+    export.add_argument("release", metavar="RELEASE")
+    export.add_argument("--to", required=True, metavar="DIR", help="an empty or missing folder")
+    doctor = _command(commands, "doctor", "check this machine, and say what to do", "app.doctor:doctor")
+    _json(doctor)
+    _command(commands, "up", "start the local Prefect server, or tell where it is", "app.run:up")
+    _command(commands, "down", "end the local Prefect server", "app.run:down")
+    return top
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str, where: str
+) -> argparse.ArgumentParser:
+    """A sub-command whose code is imported only when it is asked for."""
+    made = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    made.add_argument(
+        "--warehouse",
+        metavar="W",
+        default=None,
+        help="folder (or postgres:... of a team); default: $ZEROMILL_WAREHOUSE or ./lake",
+    )
+    made.set_defaults(run=_later(where))
+    return made
+
+
+def _later(where: str) -> Callable[[argparse.Namespace], int]:
+    def run(asked: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        module, name = where.split(":")
+        if asked.warehouse is None:
+            asked.warehouse = os.environ.get("ZEROMILL_WAREHOUSE", "lake")
+        status: int = getattr(import_module(module), name)(asked)
+        return status
+
+    return run
+
+
+def _json(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--json", action="store_true", help="one JSON document on standard output, for scripts")
+
+
+def _curate(made: argparse.ArgumentParser) -> None:
+    made.add_argument("source", metavar="SOURCE", help="a log: .parquet, .csv, .tsv or .jsonl, each also .gz")
+    made.add_argument("--recipe", default="zero", metavar="R", help="a shipped name or a YAML file (default: zero)")
+    made.add_argument("--release", metavar="NAME", help="default: source, recipe and a fingerprint")
+    made.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
+    made.add_argument("--train", action="store_true", help="train on the release when it is published")
+    made.add_argument(
+        "--allow-host", action="append", default=[], metavar="HOST:PORT", help="a private address that may be asked"
+    )
+    made.add_argument("--workers", type=_count, metavar="N", help="actors at once (default: one a core)")
+    _json(made)
+
+
+def _train(made: argparse.ArgumentParser) -> None:
+    made.add_argument("release", metavar="RELEASE")
+    made.add_argument("--evaluate", metavar="F.parquet", help="pairs (bytes, text) to measure retrieval on")
+    _json(made)
+
+
+def _sql(made: argparse.ArgumentParser) -> None:
+    made.add_argument("query", nargs="?", metavar="QUERY", help="any SELECT; the tables are those of the warehouse")
+    made.add_argument("--out", type=Path, metavar="F", help="write the answer to F.parquet or F.csv")
+    _json(made)
+
+
+def _why(made: argparse.ArgumentParser) -> None:
+    made.add_argument("url", nargs="?", metavar="URL")
+    made.add_argument("--row", type=int, metavar="N", help="the source's row")
+    made.add_argument("--image", type=int, metavar="ID", help="an image_id")
+    _json(made)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a count: give 1 or more")
+    return number
