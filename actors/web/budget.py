@@ -6,14 +6,16 @@ import threading
 
 
 class Budget:
-    """A bound on bytes in flight. The oldest reader always goes on, so nobody waits for ever.
+    """A bound on bytes in flight: `limit`, and what the oldest reader needs beyond it.
 
-    At most `limit` bytes are held, and what the oldest reader needs beyond that: one body.
+    Nobody waits for ever: what is settled is on its way to disk, and when nothing is, the
+    oldest reader goes on.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.settled = 0  # of them, in bodies that are whole
         self.room = threading.Condition()
         self.readers: dict[Hold, None] = {}  # oldest first
 
@@ -27,6 +29,7 @@ class Hold:
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._bytes = 0
+        self._settled = 0
 
     def take(self, count: int) -> None:
         """Waits until there is room for `count` more bytes."""
@@ -47,11 +50,13 @@ class Hold:
 
     def _may(self, count: int) -> bool:
         budget = self._budget
-        return budget.used + count <= budget.limit or next(iter(budget.readers)) is self
+        alone = budget.settled == 0 and next(iter(budget.readers)) is self
+        return alone or budget.used + count <= budget.limit
 
     def _leave(self, keep: int) -> None:
         with self._budget.room:
             self._budget.used += keep - self._bytes
-            self._bytes = keep
+            self._budget.settled += keep - self._settled
+            self._bytes = self._settled = keep
             self._budget.readers.pop(self, None)
             self._budget.room.notify_all()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
+from http.client import HTTPResponse
 from typing import Protocol
 
 from actors.web.addresses import AddressBook
@@ -22,7 +23,7 @@ from filters.recipe import Fetch
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT_STATUS = frozenset({408, 425, 429})  # and 5xx
-STEP = 1 << 20  # bytes taken at a time of a body that does not say how long it is
+STEP = 1 << 20  # bytes of a body for which room is taken at a time
 
 
 class Gate(Protocol):
@@ -38,7 +39,7 @@ class Answer:
     """A 200 whose body has not been read."""
 
     target: Target
-    response: http.client.HTTPResponse
+    response: HTTPResponse
 
 
 class Client:
@@ -72,7 +73,7 @@ class Client:
         raise FetchFailure("fetch_redirects", f"more than {self.policy.max_redirects} redirects")
 
     @contextmanager
-    def _hop(self, target: Target, gate: Gate, deadline: Deadline) -> Iterator[http.client.HTTPResponse]:
+    def _hop(self, target: Target, gate: Gate, deadline: Deadline) -> Iterator[HTTPResponse]:
         """One answer, of any status, from an address that was checked."""
         self._check_host(target.host)
         endpoints = self._book.endpoints(target)
@@ -95,7 +96,7 @@ class Client:
             finally:
                 connection.close()
 
-    def _ask(self, connection: http.client.HTTPConnection, target: Target) -> http.client.HTTPResponse:
+    def _ask(self, connection: http.client.HTTPConnection, target: Target) -> HTTPResponse:
         connection.putrequest("GET", target.path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", target.authority)
         for name, value in self._headers.items():
@@ -110,7 +111,7 @@ class Client:
                 raise FetchFailure("fetch_forbidden_address", f"{host} is on the list of blocked hosts")
 
 
-def read_whole(response: http.client.HTTPResponse, cap: int, hold: Hold, deadline: Deadline) -> bytes:
+def read_whole(response: HTTPResponse, cap: int, hold: Hold, deadline: Deadline) -> bytes:
     """The body, of at most `cap` bytes and as long as it said. Raises FetchFailure."""
     coding = response.headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("", "identity"):
@@ -118,33 +119,37 @@ def read_whole(response: http.client.HTTPResponse, cap: int, hold: Hold, deadlin
     length = response.length
     if length is not None and length > cap:
         raise FetchFailure("fetch_too_large", f"{length} bytes announced, over {cap} bytes")
-    with deadline.paused():
-        hold.take(STEP if length is None else length)
-    body = _read_open(response, cap, hold, deadline) if length is None else response.read(length)
+    body = _read(response, length, cap, hold, deadline)
     if length is not None and len(body) < length:
         raise FetchFailure("fetch_incomplete", f"{len(body)} of {length} bytes", transient=True)
     hold.settle(len(body))
     return body
 
 
-def _read_open(response: http.client.HTTPResponse, cap: int, hold: Hold, deadline: Deadline) -> bytes:
-    """A body that ends where it ends."""
+def _read(response: HTTPResponse, length: int | None, cap: int, hold: Hold, deadline: Deadline) -> bytes:
+    """Room is taken step by step: a promise of many bytes that then drips must not keep others out."""
+    if length is not None and length <= STEP:
+        with deadline.paused():
+            hold.take(length)
+        return response.read(length)
     body = bytearray()
-    while part := response.read(min(STEP, cap + 1 - len(body))):
+    while True:
+        with deadline.paused():
+            hold.take(STEP)
+        part = response.read(min(STEP, cap + 1 - len(body)))
+        if not part:
+            return bytes(body)
         body += part
         if len(body) > cap:
             raise FetchFailure("fetch_too_large", f"over {cap} bytes")
-        with deadline.paused():
-            hold.take(len(part))
-    return bytes(body)
 
 
-def read_start(response: http.client.HTTPResponse, most: int) -> bytes:
+def read_start(response: HTTPResponse, most: int) -> bytes:
     """The first `most` bytes of the body."""
     return response.read(most)
 
 
-def _check_status(response: http.client.HTTPResponse) -> None:
+def _check_status(response: HTTPResponse) -> None:
     status = response.status
     if status != 200:
         transient = status in TRANSIENT_STATUS or status >= 500

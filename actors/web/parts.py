@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -33,9 +32,9 @@ PLAIN = [name for name in SCHEMA.names if name != "bytes"]
 
 
 class PartWriter:
-    """Writes one row per URL, in row groups of about 4 MB; `flushed` is told which rows are on disk."""
+    """Writes one row per URL, in row groups of about 4 MB, the most that it holds back."""
 
-    def __init__(self, path: str, flushed: Callable[[list[int]], None]) -> None:
+    def __init__(self, path: str) -> None:
         # pictures are compressed already, and their statistics and dictionary would be copies of them
         self._file = pq.ParquetWriter(
             path,
@@ -44,22 +43,18 @@ class PartWriter:
             compression={name: "zstd" for name in PLAIN} | {"bytes": "none"},
             write_statistics=PLAIN,
         )
-        self._flushed = flushed
         self._rows: list[dict[str, Any]] = []
-        self._numbers: list[int] = []
         self._held = 0
 
-    def add(self, number: int, url: str | None, fate: Fate, body: bytes | None) -> None:
+    def add(self, url: str | None, fate: Fate, body: bytes | None) -> None:
         self._rows.append({"url": url, "bytes": body, **_columns(fate)})
-        self._numbers.append(number)
         self._held += len(body or b"")
         if self._held >= FLUSH_BYTES or len(self._rows) >= FLUSH_ROWS:
             self.flush()
 
     def flush(self) -> None:
         self._file.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
-        self._flushed(self._numbers)
-        self._rows, self._numbers, self._held = [], [], 0
+        self._rows, self._held = [], 0
 
     def close(self) -> None:
         self.flush()
@@ -67,4 +62,4 @@ class PartWriter:
 
 
 def _columns(fate: Fate) -> Mapping[str, Any]:
-    return {spec.name: getattr(fate, spec.name) for spec in dataclasses.fields(fate)}
+    return {name: value for name, value in vars(fate).items() if name in SCHEMA.names}

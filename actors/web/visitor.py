@@ -25,7 +25,10 @@ FIRST_WAIT_S = 1.0
 
 @dataclass(frozen=True)
 class Fate:
-    """All that is kept of a visit but the bytes; `reason` is None where they came."""
+    """All that is kept of a visit but the bytes; `reason` is None where they came.
+
+    `transient` says that another run may have more luck.
+    """
 
     reason: str | None
     detail: str | None
@@ -36,6 +39,7 @@ class Fate:
     final_url: str | None = None
     content_type: str | None = None
     consent: str | None = None
+    transient: bool = False
     fetched_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -89,8 +93,7 @@ class Visitor:
                 hold.release()
                 wait_s = self._wait(failure, attempt)
                 if wait_s is None:
-                    fate = Fate(failure.reason, failure.detail, attempt, consent=failure.consent)
-                    return fate, None, hold
+                    return _failed(failure, attempt), None, hold
             except Exception as err:  # a fault of ours costs one row; its message may hold the URL
                 hold.release()
                 return Fate("fetch_failed", type(err).__name__, attempt), None, hold
@@ -127,3 +130,9 @@ class Visitor:
         deadline = Deadline(self._policy.deadline_s)
         with self._client.answer(target, Open(), deadline) as answer:
             return read_start(answer.response, MOST_BYTES)
+
+
+def _failed(failure: FetchFailure, attempts: int) -> Fate:
+    return Fate(
+        failure.reason, failure.detail, attempts, consent=failure.consent, transient=failure.transient
+    )

@@ -103,6 +103,12 @@ def test_the_bound_of_the_recipe_on_pixels_holds(tmp_path: Path) -> None:
     assert (row["reason"], row["width"], row["height"]) == ("image_bomb", 320, 240)
 
 
+def test_a_filter_does_not_speak_over_the_decoder(tmp_path: Path) -> None:
+    looker = Looker(Pictures(max_pixels=40 * 30 - 1, filters=FILTERS), None)
+    (row,) = look(tmp_path, [fetched("http://a/tiny.jpg", photo(1, 40, 30))], looker)
+    assert row["reason"] == "image_bomb"
+
+
 def test_an_empty_part_gives_an_empty_part(tmp_path: Path) -> None:
     assert look(tmp_path, []) == []
 

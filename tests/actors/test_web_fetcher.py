@@ -339,3 +339,25 @@ def test_nothing_else_gets_out_through_urllib(site: Any) -> None:
         with pytest.raises(PermissionError):
             urllib.request.urlopen(address)
     assert not site.asked
+
+
+def test_a_job_begun_anew_asks_nobody_again_who_refused(
+    site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    urls: list[str | None] = [*REFUSED, "/closed/a", "/status/404", "/status/500", "/img/1"]
+
+    def cut_off(_from: str, _to: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("os.replace", cut_off)
+        fetch(site, tmp_path, urls)
+    with (tmp_path / ".part.parquet.refusals").open("ab") as journal:
+        journal.write(b'{"url": "http://half')  # what a kill leaves of a line
+    first = Counter(site.asked)
+    rows = fetch(site, tmp_path, urls)
+    assert [rows[url]["reason"] for url in REFUSED] == ["fetch_opted_out"] * 3
+    assert rows["/closed/a"]["reason"] == "fetch_robots" and rows["/closed/a"]["consent"]
+    assert fates(rows)["/status/404"] == ("fetch_http_status", "404", 1)
+    again = Counter(site.asked) - first
+    assert again == {"/robots.txt": 1, "/status/500": 2, "/img/1": 1}
