@@ -163,9 +163,7 @@ def _start(home: _Home) -> Server:
         if _is_free(record.port):
             break
     tail = home.log.read_text(errors="replace").strip().splitlines()[-1:] or ["it wrote nothing"]
-    raise ServerError(
-        f"Prefect's server ended while starting: {tail[0].strip()[:300]}\nIts log is {home.log}"
-    )
+    raise ServerError(f"Prefect's server ended while starting: {tail[0].strip()[:300]}\nIts log is {home.log}")
 
 
 def _launch(home: _Home, port: int) -> _Record:
@@ -225,9 +223,7 @@ def _wait_for_answer(home: _Home, record: _Record) -> bool:
 def _end(home: _Home, record: _Record | None) -> None:
     """Ask the server to end, insist after GRACE_S, and return when its lock is free."""
     if record is None or not _is_the_server(home, record):
-        raise ServerError(
-            f"A process that cannot be told from here holds {home.alive}; end it where it was started"
-        )
+        raise ServerError(f"A process that cannot be told from here holds {home.alive}; end it where it was started")
     for demand, patience in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
         try:
             os.kill(record.pid, demand)

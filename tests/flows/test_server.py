@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,32 +14,15 @@ from flows.server import Server, ServerError, ensure_server, run_url, running_se
 STARTER = "from flows.server import ensure_server as e; s = e(); print(s.api_url, s.started)"
 
 
-@pytest.fixture(scope="module")
-def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A PREFECT_HOME whose server is ended after the module, whatever its tests did."""
-    home = tmp_path_factory.mktemp("home")
-    yield home
-    _in_home(home, "from flows.server import stop_server; stop_server()")
-
-
-@pytest.fixture
-def in_own_home(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """This process sees the home and no configured server."""
-    monkeypatch.setenv("PREFECT_HOME", str(own_home))
-    monkeypatch.setenv("PREFECT_API_URL", "")  # so that monkeypatch puts back what the test sets
+@pytest.fixture(autouse=True)
+def no_server_configured(in_own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test begins as a command does: with a PREFECT_HOME and nothing else."""
+    monkeypatch.setenv("PREFECT_API_URL", "")  # noted, so that what the test sets is undone
     monkeypatch.delenv("PREFECT_API_URL")
-    return own_home
 
 
 def _environment(home: Path) -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | {"PREFECT_HOME": str(home)}
-
-
-def _in_home(home: Path, code: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=_environment(home), capture_output=True, text=True, check=True
-    )
-    return done.stdout.strip()
 
 
 def _record(home: Path) -> dict[str, int]:
