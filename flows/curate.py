@@ -15,7 +15,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
-from tasks.plan import Plan, already, make_plan
+from tasks.plan import Plan, already, default_warehouse, make_plan
 from tasks.pool import cluster
 from tasks.progress import step
 from tasks.stages import embed_texts, fetch, look, look_again, read
@@ -40,11 +40,6 @@ PUBLISHED = "zeromill.release.published"
 
 class NotPublished(Exception):
     """The release to be did not pass its validation; the ledger and the report say why."""
-
-
-def default_warehouse() -> str:
-    """ZEROMILL_WAREHOUSE, or the folder `lake` here."""
-    return os.environ.get("ZEROMILL_WAREHOUSE", "lake")
 
 
 def _run_name() -> str:

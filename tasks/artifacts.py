@@ -52,3 +52,12 @@ def _rows(values: Mapping[str, Any]) -> str:
         for name, value in values.items()
     ]
     return "\n".join(["| what | value |", "| --- | --- |", *lines])
+
+
+def training_artifact(release: str, metrics: Mapping[str, Any], checkpoint: str) -> None:
+    """What a training measured, and where its checkpoint is."""
+    create_markdown_artifact(
+        f"# Training on `{release}`\n\n{_rows(metrics)}\n\nCheckpoint: `{checkpoint}`",
+        key="training",
+        description=f"Training on {release}",
+    )

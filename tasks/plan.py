@@ -55,6 +55,11 @@ class Plan:
         return str(self.work / stage / f"{fingerprint(stage, *facts)}.parquet")
 
 
+def default_warehouse() -> str:
+    """ZEROMILL_WAREHOUSE, or the folder `lake` here."""
+    return os.environ.get("ZEROMILL_WAREHOUSE", "lake")
+
+
 def make_plan(
     source: str,
     recipe: str,

@@ -22,6 +22,7 @@ class Progress:
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
         self.done = self.rows = 0
+        self.note = ""
         self.began = time.monotonic()
         self.told = self.began
         self.terminal = sys.stderr.isatty()
@@ -42,10 +43,20 @@ class Progress:
             self.told = now
             self.tell(now)
 
+    def reach(self, done: int, total: int, note: str) -> None:
+        """So many steps of so many are done, and something worth reading."""
+        self.done, self.total, self.note = done, total, note
+        now = time.monotonic()
+        if now - self.told >= EVERY_S or done == total:
+            self.told = now
+            self.tell(now)
+
     def tell(self, now: float) -> None:
         seconds = max(now - self.began, 1e-3)
         speed = f", {self.rows / seconds:,.0f} {self.unit}/s" if self.rows else ""
-        line = f"{self.stage}: {self.done}/{self.total} parts{speed}"
+        line = (
+            f"{self.stage}: {self.done}/{self.total} {self.unit if self.note else 'parts'}{speed} {self.note}".rstrip()
+        )
         if self.terminal:
             filled = 24 * self.done // max(self.total, 1)
             sys.stderr.write(f"\r\x1b[2K  {'━' * filled}{'╌' * (24 - filled)} {line}")

@@ -90,7 +90,9 @@ def _protected(bits: int | None) -> str:
 
 
 def _unseen(con: duckdb.DuckDBPyConnection) -> list[Seen]:
-    rows = con.execute("SELECT image_id, phash, area, clicks FROM seen WHERE root IS NULL ORDER BY image_id").fetchall()
+    rows = con.execute(
+        "SELECT image_id, coalesce(phash, 0), area, clicks FROM seen WHERE root IS NULL ORDER BY image_id"
+    ).fetchall()
     return [Seen(*row) for row in rows]
 
 

@@ -17,7 +17,7 @@ from warehouse.lake import connect
 from warehouse.releases import find_release
 
 PICTURES_A_SHARD = 10_000
-SUFFIXES = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "TIFF": "tif", "AVIF": "avif", "BMP": "bmp"}
+SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}  # where the format is not its own suffix
 
 _ROWS = """
     WITH said AS (SELECT r.image_id, list({'text': t.norm, 'role': r.role, 'weight': r.weight, 'text_id': r.text_id}
@@ -64,7 +64,7 @@ def _shard(out: Path, shard: int, rows: Iterator[dict[str, Any]]) -> tuple[str, 
         for place, row in enumerate(rows):
             key = f"{shard:05d}{place:04d}"
             fact = _facts(key, row)
-            suffix = SUFFIXES.get(row["format"] or "", "jpg")
+            suffix = SUFFIXES.get(row["format"], row["format"])
             _add(tar, f"{key}.{suffix}", row["bytes"])
             _add(tar, f"{key}.txt", fact["caption"].encode())
             _add(tar, f"{key}.json", json.dumps(fact, ensure_ascii=False).encode())

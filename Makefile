@@ -1,0 +1,32 @@
+# Everything runs from .venv, which is made once; touch nothing else.
+PY := .venv/bin/python
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+export GX_ANALYTICS_ENABLED := false
+
+.PHONY: demo test check bench bench-env
+
+demo: .venv  ## the main job on a rendered world: a raw click log becomes a release that a model is trained on
+	$(PY) -m demo
+
+test: .venv  ## every test; those that want real photos read ZEROMILL_TEST_DATA
+	$(PY) -m pytest
+
+check: .venv  ## format, lint, types, import contract
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+bench: .venv  ## what a run costs, as ratios
+	$(PY) -m bench.run
+
+bench-env: .venv  ## the peers' own environments, for benches that compare
+	$(PY) -m bench.environments
+
+# uv resolves here because the back-port `dataclasses` that img2dataset asks for has to be overridden away
+.venv: pyproject.toml constraints.txt overrides.txt
+	test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install --quiet uv
+	.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --override overrides.txt -e '.[dev]'
+	@touch .venv
