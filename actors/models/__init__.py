@@ -1,0 +1,1 @@
+"""What a model says about pictures and texts: encoders, and the files that they are made of."""
