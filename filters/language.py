@@ -15,6 +15,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 HAN_SHARE = 0.3  # of the letters; the rest of a Chinese product title is often Latin
 SURE_LETTERS = 20
 SURE = 0.9
+LOOKED_AT = 300  # characters that the model reads: its time grows with them, its answer hardly
 SURE_ENGLISH = 0.5  # English and undetermined texts are treated alike by default: little hangs on it
 
 UNDETERMINED = "und"
@@ -79,13 +80,13 @@ def _by_script(norm: str, letters: int) -> Language | None:
         share = len(block.findall(norm)) / letters
         if share > 0.5:
             shared = _SHARED.get(language)
-            guess = _model().classify(norm)[0] if shared else language
+            guess = _model().classify(norm[:LOOKED_AT])[0] if shared else language
             return Language(guess if shared and guess in shared else language, share)
     return None
 
 
 def _by_model(norm: str, letters: int | None) -> Language:
-    label, probability = _model().classify(norm)
+    label, probability = _model().classify(norm[:LOOKED_AT])
     if label == "en" and probability >= SURE_ENGLISH:
         return Language("en", probability)
     if label in ("en", "zh") or probability < SURE:

@@ -19,20 +19,21 @@ Kind = Literal[
 
 # Cheap and too wide, in RE2 over a whole column; what it passes is looked at closely.
 _WORTH_A_LOOK = (
-    r"(?i)[@＠]|[\[(]at[\])]|[0-9]{5}|[0-9]{3,4}[-. )]{1,2}[0-9]{3,4}|[A-Z][·•.\s-]?[A-Z0-9]{4}"
-    r"|微信|薇信|weixin|wechat|qq|扣扣|vx|wx"
+    r"[@＠]|[\[(](?i:at)[\])]|[0-9]{5}|[0-9]{3,4}[-. )]{1,2}[0-9]{3,4}|\p{Han}[A-Z][·•. -]?[A-Z0-9]{4}"
+    r"|(?i:微信|薇信|weixin|wechat|qq|扣扣|vx|wx)"
 )
 _EMAIL = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._%+-]*\s?(?:[@＠]|[\[(]at[\])])\s?(?:[A-Za-z0-9-]{1,63}\.)+"
+    r"[A-Za-z0-9][A-Za-z0-9._%+-]*(?:[@＠]|\s?[\[(]at[\])]\s?)(?:[A-Za-z0-9-]{1,63}\.)+"
     r"(?!(?:png|jpe?g|gif|webp|svg)\b)[A-Za-z]{2,24}(?![A-Za-z0-9])",  # icon@2x.png is no address
     re.IGNORECASE,
 )
-_MOBILE = re.compile(r"(?<!\d)(?<!\d\.)(?:(?:\+|00)?86[- ]?)?1[3-9]\d([- ]?)\d{4}\1\d{4}(?!\d)")
+_MOBILE = re.compile(r"(?<!\d)(?<!\d\.)(?:(?:\+|00)?86[- ]?)?1[3-9]\d([- ]?)\d{4}\1\d{4}(?!\d)", re.ASCII)
 _LANDLINE = re.compile(
     r"(?<!\d)\(?0(?:10|2\d|[3-9]\d{2})\)?[- ]\d{7,8}(?!\d)"  # China: area code and number
     r"|(?<!\d)(?:400|800)-\d{3}-\d{4}(?!\d)"
     # North America
-    r"|(?<![\d-])(?:\+?1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}([-.]))[2-9]\d{2}(?(1)\1|[-. ])\d{4}(?![\d-])"
+    r"|(?<![\d-])(?:\+?1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}([-.]))[2-9]\d{2}(?(1)\1|[-. ])\d{4}(?![\d-])",
+    re.ASCII,
 )
 _RESIDENT = re.compile(
     r"(?<!\d)[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\d)", re.ASCII

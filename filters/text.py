@@ -25,10 +25,10 @@ _CAMERA = (
     r"snapshot|scan|untitled|unnamed|download|mmexport|wx_camera|received|fb_img|"
     r"微信图片|qq图片|屏幕截图|屏幕快照|截图|图片|照片|未标题|无标题)"
 )
-_COUNTER = r"(?:[ _–.,:()0-9年月日时分秒-]|at|am|pm|copy|副本)*"
+_COUNTER = r"(?:[ _–.,:()0-9年月日时分秒-]|\b(?:at|am|pm|copy)\b|副本)*"
 _FILENAME = (
     rf"(?i)^(?:\S+{_SUFFIX}|{_CAMERA}{_COUNTER}{_SUFFIX}|{_CAMERA}{_COUNTER}[0-9]{_COUNTER}"
-    r"|[0-9a-f-]{16,}|(?:https?://|www\.)\S+)$"
+    r"|[0-9a-f-]{16,}|[0-9]{6,}_[0-9a-z_-]+|(?:https?://|www\.)\S+)$"
 )
 _TOKEN = re.compile(r"[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]|[^\W_]+")
 

@@ -1,0 +1,48 @@
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from filters import Filter
+from filters.pictures import Aspect, Blank, Blurry, TooSmall
+
+
+def batch(**columns: list[float | None]) -> pa.RecordBatch:
+    kinds = {"width": pa.int32(), "height": pa.int32()}
+    return pa.RecordBatch.from_pydict({k: pa.array(v, kinds.get(k, pa.float32())) for k, v in columns.items()})
+
+
+def stays(one: Filter, rows: pa.RecordBatch) -> list[bool]:
+    return [detail is None for detail in one.rejects(rows).to_pylist()]
+
+
+def test_both_sides_reach_the_bound() -> None:
+    rows = batch(width=[200, 199, 4000, 200], height=[200, 300, 199, None])
+    assert stays(TooSmall(), rows) == [True, False, False, True]
+    assert TooSmall().rejects(rows)[1].as_py() == "199x300 pixels; at least 200 a side"
+
+
+def test_three_to_one_is_the_widest() -> None:
+    rows = batch(width=[600, 601, 200, 200, 1400], height=[200, 200, 600, 601, 210])
+    assert stays(Aspect(), rows) == [True, False, True, False, False]
+    assert Aspect().rejects(rows)[1].as_py() == "601x200 pixels; at most 3 to 1"
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_turning_a_picture_changes_neither_verdict(width: int, height: int) -> None:
+    upright, turned = batch(width=[width], height=[height]), batch(width=[height], height=[width])
+    for one in (TooSmall(), Aspect()):
+        assert stays(one, upright) == stays(one, turned)
+
+
+def test_a_flat_picture_is_blank() -> None:
+    rows = batch(std=[0.0, 1.9, 60.0, 60.0, None], entropy=[0.0, 5.0, 2.9, 5.0, None])
+    assert stays(Blank(), rows) == [False, False, False, True, True]
+    assert stays(Blank(std=2, entropy=0), rows) == [False, False, True, True, True]
+    assert Blank().rejects(rows)[0].as_py() == "standard deviation 0, entropy 0 bits; at least 2 and 3"
+
+
+def test_blur_is_judged_only_by_a_bound_that_somebody_gave() -> None:
+    assert stays(Blurry(sharpness=100), batch(sharpness=[99.9, 100.0, None])) == [False, True, True]
+    with pytest.raises(ValueError, match="sharpness"):
+        Blurry()  # type: ignore[call-arg]

@@ -1,0 +1,220 @@
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from filters.chosen import boilerplate, chosen, first_reasons
+from filters.load import RecipeError, load_recipe, recipe_fingerprint, shipped
+from filters.recipe import Recipe
+from filters.text import measure
+
+Save = Callable[[str], str]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Save:
+    """Writes a recipe to a file and says where it is."""
+
+    def save(text: str) -> str:
+        file = tmp_path / "mine.yaml"
+        file.write_text(text, encoding="utf-8")
+        return str(file)
+
+    return save
+
+
+def message(saved: Save, text: str) -> str:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(saved(text))
+    said = str(caught.value)
+    assert len(said.splitlines()) <= 3
+    assert "mine.yaml" in said
+    return said
+
+
+def test_every_shipped_recipe_loads_under_its_own_name() -> None:
+    assert {"zero", "unscored", "deduplicate", "demo"} <= set(shipped())
+    for name in shipped():
+        assert load_recipe(name).name == name
+    assert len({recipe_fingerprint(load_recipe(name)) for name in shipped()}) == len(shipped())
+
+
+def test_unscored_is_zero_without_model_and_cut() -> None:
+    zero, unscored = load_recipe("zero").model_dump(), load_recipe("unscored").model_dump()
+    assert {key for key in zero if zero[key] != unscored[key]} == {"name", "about", "model", "select"}
+
+
+def test_zero_has_the_defaults_that_were_agreed_on() -> None:
+    zero = load_recipe("zero")
+    clicks = zero.click_through
+    assert clicks is not None
+    assert (clicks.min_impressions, clicks.min_rate, clicks.prior_clicks, clicks.prior_skips) == (10, 0.01, 1, 99)
+    assert clicks.top_k is None
+    assert (zero.fetch.max_bytes, zero.fetch.deadline_s, zero.copies.phash_bits) == (32 << 20, 15, 8)
+    assert [one.reason for one in chosen(zero.pictures.filters, "picture")] == [
+        "image_too_small",
+        "image_aspect",
+        "image_blank",
+    ]
+    common = boilerplate(chosen(zero.texts.filters, "text"))
+    assert common is not None
+    assert common.urls == 10
+    assert zero.model is not None
+    assert zero.model.hub
+    assert zero.select.top_fraction == 0.3
+
+
+def test_deduplicate_turns_nothing_away() -> None:
+    recipe = load_recipe("deduplicate")
+    assert recipe.click_through is None
+    assert recipe.model is None
+    assert recipe.texts.filters == recipe.pictures.filters == ()
+
+
+def test_a_recipe_is_found_by_path(tmp_path: Path) -> None:
+    file = tmp_path / "other.yml"
+    file.write_bytes((files("recipes") / "zero.yaml").read_bytes())
+    assert recipe_fingerprint(load_recipe(str(file))) == recipe_fingerprint(load_recipe("zero"))
+
+
+def test_names_and_training_do_not_change_what_is_milled() -> None:
+    one = Recipe.model_validate({"name": "one", "about": "x", "training": {"samples": 5}})
+    other = Recipe.model_validate({"name": "other"})
+    third = Recipe.model_validate({"name": "one", "copies": {"phash_bits": 7}})
+    assert recipe_fingerprint(one) == recipe_fingerprint(other) != recipe_fingerprint(third)
+
+
+def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> None:
+    assert "click_throgh: unknown key" in (said := message(saved, "name: a\nclick_throgh: {}\n"))
+    assert "did you mean click_through?" in said
+    assert "pictures" in said
+    said = message(saved, "name: a\nclick_through:\n  min_impresions: 3\n")
+    assert "click_through.min_impresions" in said
+    assert "did you mean min_impressions?" in said
+    said = message(saved, "name: a\ntexts:\n  filters:\n    - {filter: text_too_shrt}\n")
+    assert "texts.filters[0].filter" in said
+    assert "did you mean text_too_short?" in said
+    said = message(saved, "name: a\npictures:\n  filters:\n    - {filter: image_too_small, sdie: 3}\n")
+    assert "pictures.filters[0].sdie: not a setting of image_too_small" in said
+    assert "did you mean side?" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ["mapping", "allowed: name"]),
+        ("- a\n", ["mapping"]),
+        ("name: a\nname: b\n", ["line 2", "'name'", "twice"]),
+        ("name: a\nfetch:\n  retries: 1\n  retries: 2\n", ["line 4", "twice"]),
+        ("name: [a\n", ["line"]),
+        ("name: a\n\tb: c\n", ["line 2"]),
+        ("about: x\n", ["name", "required"]),
+        ("name: A B\n", ["name", "pattern"]),
+        ("name: a\nfetch: {retries: many}\n", ["fetch.retries", "integer", "'many'"]),
+        ("name: a\nclick_through: {min_rate: 2}\n", ["click_through.min_rate", "less than or equal to 1"]),
+        ("name: a\ntexts: {roles: [query, tilte]}\n", ["texts.roles[1]", "'surrounding'", "'tilte'"]),
+        ("name: a\nmodel: {}\n", ["model", "`path` or a `hub`"]),
+        ("name: a\nselect: {min_score: 0.3}\n", ["without a model"]),
+        ("name: a\ntexts:\n  filters:\n    - text_pii\n", ["texts.filters[0]", "dictionary"]),
+        ("name: a\ntexts:\n  filters:\n    - {han: 3}\n", ["texts.filters[0].filter", "text_too_short"]),
+        ("name: a\ntexts:\n  filters:\n    - {filter: image_blank}\n", ["no filter 'image_blank' for a text"]),
+        ("name: a\ntexts:\n  filters:\n    - {filter: text_too_short, han: 0}\n", ["texts.filters[0].han", "greater"]),
+        ("name: a\ntexts:\n  filters:\n    - {filter: text_filename, a: 0}\n", ["text_filename has no settings"]),
+        ("name: a\ntexts:\n  filters:\n    - {filter: text_sensitive, list: no.tsv}\n", ["texts.filters[0]", "no.tsv"]),
+        (
+            "name: a\npictures:\n  filters:\n    - {filter: image_blurry}\n",
+            ["pictures.filters[0].sharpness", "required"],
+        ),
+        ("name: a\n2: b\n", ["mine.yaml"]),
+        ("name: a\nabout: !!python/object:os.system {}\n", ["line 2"]),
+        ("? [a]\n: b\n", ["mine.yaml"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_three_lines(saved: Save, text: str, parts: list[str]) -> None:
+    said = message(saved, text)
+    assert [part for part in parts if part not in said] == []
+
+
+def test_an_unknown_recipe_lists_those_that_are_shipped(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"zreo: there is no shipped recipe(.|\n)*did you mean zero\?"):
+        load_recipe("zreo")
+    with pytest.raises(RecipeError, match=r"none\.yaml: there is no such file"):
+        load_recipe(str(tmp_path / "none.yaml"))
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RecipeError, match="cannot be read"):
+        load_recipe(str(tmp_path / "bytes.yaml"))
+
+
+def test_a_word_list_is_found_beside_its_recipe_and_counts_by_content(tmp_path: Path) -> None:
+    fingerprints = []
+    for folder, version in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "words.tsv").write_text(f"# id: x\n# version: {version}\n敏感\tall\n", encoding="utf-8")
+        file = tmp_path / folder / "r.yaml"
+        file.write_text("name: r\ntexts:\n  filters:\n    - {filter: text_sensitive, list: words.tsv}\n")
+        recipe = load_recipe(str(file))
+        assert chosen(recipe.texts.filters, "text")[0].reason == "text_sensitive"
+        fingerprints.append(recipe_fingerprint(recipe))
+    assert fingerprints[0] == fingerprints[1] != fingerprints[2]
+
+
+OWN = """
+from dataclasses import dataclass
+import pyarrow as pa
+
+@dataclass(frozen=True)
+class Shouting:
+    share: float = 0.8
+    reason: str = "acme_shouting"
+
+    def rejects(self, batch):
+        def loud(text):
+            return sum(c.isupper() for c in text) / max(len(text), 1)
+        shares = [0 if text is None else loud(text) for text in batch.column("norm").to_pylist()]
+        return pa.array([f"{s:.2f} > {self.share}" if s > self.share else None for s in shares], pa.string())
+
+broken = "no filter at all"
+"""
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another package with filters of its own, installed as pip leaves one behind."""
+    site, info = tmp_path / "site", tmp_path / "site" / "acme_filters-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "acme_filters.py").write_text(OWN)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-filters\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[zeromill.filters]\nacme_shouting = acme_filters:Shouting\nacme_gone = acme_filters:Gone\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("acme_filters", None)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_filter_of_another_package_judges_by_its_own_reason(saved: Save) -> None:
+    text = "name: mine\ntexts:\n  filters:\n    - {filter: acme_shouting, share: 0.5}\n    - {filter: text_too_short}\n"
+    recipe = load_recipe(saved(text))
+    filters = chosen(recipe.texts.filters, "text")
+    assert [one.reason for one in filters] == ["text_too_short", "acme_shouting"]
+    reasons, details = first_reasons(measure(pa.array(["BUY NOW", "two dogs", "X"])), filters)
+    assert reasons.to_pylist() == ["acme_shouting", None, "text_too_short"]
+    assert details[0].as_py() == "0.86 > 0.5"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_filter_of_another_package_that_fails_is_named(saved: Save) -> None:
+    said = message(saved, "name: a\ntexts:\n  filters:\n    - {filter: acme_shouting, sahre: 0.5}\n")
+    assert "texts.filters[0]" in said
+    assert "sahre" in said
+    assert "allowed: share" in said
+    assert "does not load" in message(saved, "name: a\ntexts:\n  filters:\n    - {filter: acme_gone}\n")
+    assert "did you mean acme_shouting?" in message(
+        saved, "name: a\ntexts:\n  filters:\n    - {filter: acme_shoutin}\n"
+    )
