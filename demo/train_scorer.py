@@ -47,6 +47,7 @@ CHINESE = sorted(
     key=lambda word: (-len(word), word),
 )
 BRIEF: tuple[Attribute, ...] = ("colour", "shape", "count")  # what a query speaks of
+DIGITS = "0123456789"
 GROUP = 4  # a scene and three edits of it
 SEED = 2**40  # far from the demo log's small seeds: no scene is shared
 
@@ -113,7 +114,10 @@ def learn_merges(texts: Iterable[str], count: int) -> list[tuple[str, str]]:
             for pair in itertools.pairwise(word):
                 pairs[pair[0], pair[1]] += times
         if not pairs:
-            return merges + list(itertools.product("0123456789", repeat=2))[: count - len(merges)]
+            return (
+                merges
+                + [(a, b) for a in DIGITS for b in (*DIGITS, *(f"{d}</w>" for d in DIGITS))][: count - len(merges)]
+            )
         merges.append(max(pairs, key=lambda pair: (pairs[pair], pair)))
         words = Counter({_merged(word, merges[-1]): times for word, times in words.items()})
     return merges
