@@ -46,9 +46,7 @@ DENIED_V4 = tuple(
 # Of IPv6 only the global unicast block is dialled, without the forms that hide another address (Teredo in
 # 2001::/23, 6to4 in 2002::/16) and documentation
 GLOBAL_V6 = IPv6Network("2000::/3")
-DENIED_V6 = tuple(
-    map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
-)
+DENIED_V6 = tuple(map(IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")))
 # How machines that have IPv6 only reach IPv4 (RFC 6052): the address inside decides
 NAT64 = IPv6Network("64:ff9b::/96")
 
@@ -84,9 +82,7 @@ class AddressBook:
     def __init__(self, allow: Iterable[str], lookup: Lookup = socket.getaddrinfo) -> None:
         self._allow = frozenset(entry.strip().lower() for entry in allow)
         self._lookup = lookup
-        self._addresses: Memory[str, tuple[tuple[int, tuple[Any, ...]], ...]] = Memory(
-            self._resolve, DNS_KEEP_S
-        )
+        self._addresses: Memory[str, tuple[tuple[int, tuple[Any, ...]], ...]] = Memory(self._resolve, DNS_KEEP_S)
 
     def endpoints(self, target: Target) -> list[Endpoint]:
         """The checked addresses of a target, best first.

@@ -76,8 +76,8 @@ class Client:
     def _hop(self, target: Target, gate: Gate, deadline: Deadline) -> Iterator[HTTPResponse]:
         """One answer, of any status, from an address that was checked."""
         self._check_host(target.host)
-        endpoints = self._book.endpoints(target)
         with deadline.paused():
+            endpoints = self._book.endpoints(target)
             gate.before(target)
         with _told(deadline):
             connection = http.client.HTTPConnection(target.host, target.port)

@@ -43,8 +43,10 @@ class Errand:
     def write(self, body: bytes | None, _key: str, _caption: str | None, meta: dict[str, Any]) -> None:
         """For img2dataset, in the job's one writing thread: a row is done."""
         _, row = opener.read_ticket(meta["url"])
-        lost = Fate("fetch_failed", "in the downloader", 1)  # its message may hold anything
-        self._tell(row, self._fates.pop(row, lost), body)
+        fate = self._fates.pop(row, None)
+        if fate is None or (body is None and fate.reason is None):
+            fate = Fate("fetch_failed", "in the downloader", 1)  # its own message may hold anything
+        self._tell(row, fate, body)
 
     def close(self) -> None:
         """For img2dataset, at the end. It drops a row when anything goes wrong while it is written."""

@@ -50,9 +50,7 @@ class FetchFailure(Exception):
     def again(self, about: str = "") -> Self:
         """The same failure for another URL, told of `about`; a shared exception would collect tracebacks."""
         detail = f"{about}: {self.detail}" if about else self.detail
-        return type(self)(
-            self.reason, detail, transient=self.transient, wait_s=self.wait_s, consent=self.consent
-        )
+        return type(self)(self.reason, detail, transient=self.transient, wait_s=self.wait_s, consent=self.consent)
 
 
 def printable(text: str) -> str:

@@ -83,9 +83,7 @@ class Fetcher:
         try:
             shard = f"{folder}/tickets.feather"
             count = len(errand.urls)
-            tickets = pa.table(
-                {"url": pa.array([opener.ticket(number, row) for row in range(count)], pa.string())}
-            )
+            tickets = pa.table({"url": pa.array([opener.ticket(number, row) for row in range(count)], pa.string())})
             with pa.OSFile(shard, "wb") as file, pa.ipc.new_file(file, tickets.schema) as writer:
                 writer.write_table(tickets)
             # not by calling the downloader, which prints an exception and goes on

@@ -43,6 +43,8 @@ class PartWriter:
             compression={name: "zstd" for name in PLAIN} | {"bytes": "none"},
             write_statistics=PLAIN,
         )
+        self._path = path
+        self._failure: OSError | None = None
         self._rows: list[dict[str, Any]] = []
         self._held = 0
 
@@ -53,12 +55,21 @@ class PartWriter:
             self.flush()
 
     def flush(self) -> None:
-        self._file.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+        table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
         self._rows, self._held = [], 0
+        try:
+            self._file.write_table(table)
+        except OSError as err:
+            self._failure = err
+            raise
 
     def close(self) -> None:
-        self.flush()
-        self._file.close()
+        """Ends the file. Raises OSError where any of it could not be written, whoever was told of it then."""
+        if self._failure is None:
+            self.flush()
+            self._file.close()
+        else:
+            raise OSError(f"{self._path} cannot be written: make room there, then run again") from self._failure
 
 
 def _columns(fate: Fate) -> Mapping[str, Any]:

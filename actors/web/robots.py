@@ -42,9 +42,7 @@ class Robots:
         except FetchFailure as failure:
             raise failure.again("robots.txt") from None
         if not rules.rules.can_fetch(target.url, self._token):
-            raise FetchFailure(
-                "fetch_robots", f"robots.txt disallows it for {self._token}", consent=rules.found
-            )
+            raise FetchFailure("fetch_robots", f"robots.txt disallows it for {self._token}", consent=rules.found)
         return rules.found
 
     def _load(self, site: Target) -> Rules:

@@ -77,10 +77,12 @@ def dial(endpoints: list[Endpoint], connect_s: float, deadline: Deadline) -> Pla
     """A connection to the first endpoint that answers. Raises FetchFailure: fetch_connect, fetch_timeout."""
     failure = FetchFailure("fetch_connect", "no address")
     for endpoint in endpoints[:MOST_ADDRESSES]:
+        wait_s = min(connect_s, deadline.left())
         try:
-            sock = connect(endpoint, min(connect_s, deadline.left()))
+            sock = connect(endpoint, wait_s)
         except TimeoutError:
-            failure = FetchFailure("fetch_timeout", f"no connection after {connect_s:g} s", transient=True)
+            transient = wait_s == connect_s
+            failure = FetchFailure("fetch_timeout", f"no connection after {wait_s:g} s", transient=transient)
         except OSError as err:
             name = errno.errorcode.get(err.errno or 0, type(err).__name__)
             failure = FetchFailure("fetch_connect", name, transient=err.errno != errno.ECONNREFUSED)

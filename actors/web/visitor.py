@@ -133,6 +133,4 @@ class Visitor:
 
 
 def _failed(failure: FetchFailure, attempts: int) -> Fate:
-    return Fate(
-        failure.reason, failure.detail, attempts, consent=failure.consent, transient=failure.transient
-    )
+    return Fate(failure.reason, failure.detail, attempts, consent=failure.consent, transient=failure.transient)

@@ -39,7 +39,8 @@ def test_a_body_larger_than_the_room_goes_alone() -> None:
     assert waiting.is_alive()
     hold.release()
     waiting.join(2)
-    assert not waiting.is_alive() and budget.used == 5
+    assert not waiting.is_alive()
+    assert budget.used == 5
 
 
 def test_giving_back_twice_counts_once() -> None:
