@@ -274,7 +274,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--scenes", type=int, default=24_000)
-    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=4_000)
     asked = parser.parse_args()
     train(asked.folder, asked.scenes, asked.steps)
     print(json.dumps(measure(asked.folder), indent=1))
