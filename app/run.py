@@ -61,9 +61,12 @@ def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
 
 def _server() -> None:
     """A Prefect server for what follows; where it shows is said before the work begins."""
+    from flows.bootstrap import prepare_server
     from flows.server import ensure_server
 
     server = ensure_server()
+    if server.started:
+        prepare_server()
     say(f"Prefect UI: {server.ui_url}" + ("  (started; `zeromill down` ends it)" if server.started else ""))
 
 

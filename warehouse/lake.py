@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import duckdb
+import pyarrow as pa
 
 from warehouse.errors import WarehouseError
 from warehouse.tables import create_tables
@@ -16,6 +18,14 @@ from warehouse.tables import create_tables
 EXTENSIONS = ("ducklake", "sqlite_scanner")
 MEMORY_LIMIT = "4GB"
 """What DuckDB holds in memory before it spills to the work folder: actors need the rest."""
+
+_attached: dict[tuple[str, bool], tuple[int, duckdb.DuckDBPyConnection]] = {}
+"""Databases of this process by catalogue and mode, each with the inode of its catalogue.
+
+DuckDB checks the signature of an extension whenever a database loads it: 0.3 s of CPU for the two, more than most
+statements here take. A connection is a cursor of such a database, with transactions and temporary tables of its own.
+"""
+_attaching = Lock()
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,8 @@ def locate(warehouse: str) -> Location:
                 "Example: postgres:dbname=zeromill host=db#s3://bucket/lake/#/shared/zeromill"
             )
         connection = parts[0].partition(":")[2]
-        named = parts[0] if connection.startswith("//") else f"postgres:{connection}"
+        # DuckLake takes a bare URL for the name of a file: the prefix says whose it is
+        named = f"postgres:postgresql:{connection}" if connection.startswith("//") else f"postgres:{connection}"
         needs = ("ducklake", "postgres_scanner") + (("httpfs",) if "://" in parts[1] else ())
         return Location(named, parts[1], Path(parts[2]), needs)
     root = Path(warehouse).expanduser().resolve()
@@ -50,9 +61,17 @@ def locate(warehouse: str) -> Location:
 
 
 def exists(warehouse: str) -> bool:
-    """Whether a warehouse stands there (a team's is taken to exist: its server will tell)."""
+    """Whether a warehouse stands there; WarehouseError where its server does not answer."""
     place = locate(warehouse)
-    return not place.catalog.startswith("sqlite:") or Path(place.catalog[len("sqlite:") :]).exists()
+    if place.catalog.startswith("sqlite:"):
+        return Path(place.catalog[len("sqlite:") :]).exists()
+    try:
+        _database(place, read_only=True)
+    except duckdb.InvalidInputException:  # a catalogue without DuckLake's own tables
+        return False
+    except duckdb.Error as error:
+        raise _shut(warehouse, error) from error
+    return True
 
 
 def prepare(warehouse: str) -> Location:
@@ -77,27 +96,72 @@ def prepare(warehouse: str) -> Location:
 
 @contextmanager
 def connect(warehouse: str, *, read_only: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB connection whose default database `lake` is the warehouse; many may read at any time."""
+    """A DuckDB connection whose default database `lake` is the warehouse; many may read at any time.
+
+    Leaving the block without COMMIT rolls back. Raises WarehouseError where the warehouse cannot be opened.
+    """
     place = locate(warehouse)
     if read_only and not exists(warehouse):
         raise WarehouseError(
             f"There is no warehouse at {warehouse}.\n"
             "Run `zeromill curate` first, or name another with --warehouse or ZEROMILL_WAREHOUSE."
         )
+    try:
+        con = _database(place, read_only).cursor()
+    except duckdb.Error as error:
+        raise _shut(warehouse, error) from error
+    try:
+        con.execute("USE lake")
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
+        yield con
+    finally:
+        con.close()
+
+
+def _shut(warehouse: str, error: duckdb.Error) -> WarehouseError:
+    return WarehouseError(
+        f"The warehouse {warehouse} cannot be opened: {first_line(error)[:300]}\n"
+        "Name another with --warehouse or ZEROMILL_WAREHOUSE, or see to its catalogue."
+    )
+
+
+def _database(place: Location, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """The database of this process that holds the warehouse; a catalogue that was replaced is attached anew."""
+    with _attaching:
+        inode, database = _attached.pop((place.catalog, read_only), (-1, None))
+        if database is not None and inode != _inode(place):
+            database.close()
+            database = None
+        if database is None:
+            database = _opened(place, read_only)
+        _attached[place.catalog, read_only] = (_inode(place), database)
+        return database
+
+
+def _inode(place: Location) -> int:
+    """Of the catalogue's file; 0 where it is no file or not there."""
+    if not place.catalog.startswith("sqlite:"):
+        return 0
+    try:
+        return Path(place.catalog[len("sqlite:") :]).stat().st_ino
+    except OSError:
+        return 0
+
+
+def _opened(place: Location, read_only: bool) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     try:
         for name in place.extensions:
             load_extension(con, name)
         con.execute(_attach(place, read_only))
-        con.execute("USE lake")
-        con.execute("SET TimeZone = 'UTC'")
-        con.execute("SET enable_progress_bar = false")
         con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
         if place.work.exists() and not read_only:
             con.execute(f"SET temp_directory = {quoted(str(place.work / 'spill'))}")
-        yield con
-    finally:
+    except BaseException:
         con.close()
+        raise
+    return con
 
 
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -115,6 +179,19 @@ def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
             "Install the very version of DuckDB: the two must match."
         )
     con.load_extension(str(binary))
+
+
+def loadable() -> dict[str, str]:
+    """Each extension and why it cannot be loaded from its package, empty where it can."""
+    told: dict[str, str] = {}
+    for name in (*EXTENSIONS, "postgres_scanner", "httpfs"):
+        try:
+            with duckdb.connect() as con:
+                load_extension(con, name)
+            told[name] = ""
+        except (duckdb.Error, WarehouseError) as error:
+            told[name] = first_line(error)
+    return told
 
 
 def _attach(place: Location, read_only: bool) -> str:
@@ -153,6 +230,18 @@ def write(con: duckdb.DuckDBPyConnection, query: str, out: str, *, row_group: in
     )
     aside.replace(target)
     return out
+
+
+def sized(reader: pa.RecordBatchReader, size: int) -> Iterator[pa.Table]:
+    """The rows in tables of exactly `size` (the last one shorter): DuckDB's batches may be cut elsewhere."""
+    held = reader.schema.empty_table()
+    for batch in reader:
+        held = pa.concat_tables([held, pa.Table.from_batches([batch])])
+        while held.num_rows >= size:
+            yield held.slice(0, size)
+            held = held.slice(size)
+    if held.num_rows:
+        yield held
 
 
 def quoted(text: str) -> str:
