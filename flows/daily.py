@@ -9,8 +9,8 @@ from typing import Any
 from prefect import flow, get_run_logger
 
 from filters.load import load_recipe
-from flows.curate import curate, default_warehouse
-from tasks.plan import published
+from flows.curate import curate
+from tasks.plan import default_warehouse, published
 from warehouse.ingest import READERS, suffix_of
 from warehouse.lake import exists
 

@@ -1,5 +1,6 @@
 """The local Prefect server: one for each PREFECT_HOME, never another home's, gone when told to go."""
 
+import fcntl
 import json
 import os
 import socket
@@ -31,6 +32,7 @@ def _record(home: Path) -> dict[str, int]:
 
 
 def test_two_commands_at_once_start_one_server_and_the_next_one_reuses_it(in_own_home: Path) -> None:
+    stop_server()
     both = [
         subprocess.Popen(
             [sys.executable, "-c", STARTER], env=_environment(in_own_home), stdout=subprocess.PIPE, text=True
@@ -63,6 +65,10 @@ def test_another_homes_server_is_not_taken_for_ours(
     (tmp_path / "zeromill-server.json").write_text(json.dumps(_record(in_own_home)))
     assert running_server() is None
     assert stop_server() is False
+    (tmp_path / "zeromill-server.json").write_text(json.dumps(_record(in_own_home)))
+    with open(tmp_path / "zeromill-server.alive", "a") as alive:  # as if a server of this home lived too
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        assert running_server() is None
     monkeypatch.setenv("PREFECT_HOME", str(in_own_home))
     assert running_server() is not None
 
