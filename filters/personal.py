@@ -42,7 +42,7 @@ _CARD = re.compile(r"(?<!\d)(?<!\d\.)[34569]\d{3}(?:([ -])\d{4}\1\d{4}\1\d{4}(?:
 _PROVINCE = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼]"
 # Provinces are words too (新A4纸, 黑BMW320): a plate shows its dot, at least four digits of five, or is called one.
 _PLATE = re.compile(
-    rf"{_PROVINCE}[A-HJ-NP-Z](?:[·•][A-HJ-NP-Z0-9]{{5,6}}|(?=(?:[A-Z]?\d){{4}})[A-HJ-NP-Z0-9]{{5}})(?![A-Za-z0-9])"
+    rf"{_PROVINCE}[A-HJ-NP-Z](?:[·•][A-HJ-NP-Z0-9]{{5,6}}|(?=(?:[A-Z]?\d){{4}})[A-HJ-NP-Z0-9]{{5,6}})(?![A-Za-z0-9])"
     rf"|车牌(?:号码?)?[:：为是]?{_PROVINCE}[A-HJ-NP-Z][·•. -]?[A-HJ-NP-Z0-9]{{4,5}}[A-HJ-NP-Z0-9挂学警港澳]"
 )
 _ACCOUNT = re.compile(

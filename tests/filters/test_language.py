@@ -34,6 +34,7 @@ TEXTS = Path(os.environ.get("ZEROMILL_TEST_DATA", "")) / "data" / "text"
         ("Zwei Hunde", "und"),  # eight letters are not enough to be sure
         ("resistor 10 kΩ", "und"),
         ("CD cover with a Д in it, a picture of a red album", "en"),
+        ("A red poster with the word МИР on it hangs on the wall", "en"),
     ],
 )
 def test_a_language_is_named_only_when_sure(text: str, label: str) -> None:

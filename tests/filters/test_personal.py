@@ -33,6 +33,7 @@ def found(text: str, one: Personal = ALL) -> str | None:
         ("卡号 4111 1111 1111 1111", "bank card"),
         ("出售车牌粤B12345的车", "plate number"),
         ("京A·8B612停在路边", "plate number"),
+        ("粤BD12345新能源", "plate number"),
         ("车牌号新AD8X2K", "plate number"),
         ("加微信abc_12345看图", "account"),
         ("微信号：shoes888", "account"),
@@ -57,6 +58,7 @@ def test_personal_data_is_found_and_not_shown(text: str, kind: str) -> None:
         "1920x1080 wallpaper 2560 1440",
         "黑BMW320i轿车",
         "新A4纸100张",
+        "新BMW320轿车",
         "微信iphone客户端",
         "qq2019官方下载",
         "圆周率3.14159265358979",
@@ -81,3 +83,9 @@ def test_one_check_digit_in_eleven_is_right(body: str) -> None:
 @given(st.text("0123456789", min_size=15, max_size=18))
 def test_one_luhn_digit_in_ten_is_right(body: str) -> None:
     assert sum(passes_luhn(body + digit) for digit in "0123456789") == 1
+
+
+def test_known_card_numbers_pass() -> None:
+    assert passes_luhn("79927398713")
+    assert passes_luhn("5500005555555559")
+    assert not passes_luhn("79927398710")

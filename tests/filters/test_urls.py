@@ -21,6 +21,7 @@ def test_a_row_without_a_url_is_malformed(url: str | None) -> None:
         "//a.example/b.jpg",
         "a.example/b.jpg",
         "a.example:80/b.jpg",
+        "www.example.com:b.jpg",
         "localhost:8080/b.jpg",
         "http://a.example:x/b.jpg",
         "http://a.example:99999/b.jpg",
