@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import glob
 import gzip
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +23,16 @@ COLUMNS = TEXT_COLUMNS + COUNT_COLUMNS
 ROW_GROUP = 20_480
 """Rows of a row group of the part: what one sift job reads."""
 
-# dialect given, not sniffed: a sniffer drops the lines that do not fit its guess without a word
-_CSV = "quote = '\"', escape = '\"', skip = 0, header = true, all_varchar = true"
+# Dialect, columns and types are given, never sniffed: a sniffer drops lines that do not fit its guess (and all after a
+# #) without a word, rewrites texts that look like a date or a UUID, and fails at the first row that its sample lacked.
+_CSV = "auto_detect = false, header = true, quote = '\"', escape = '\"', hive_partitioning = false"
+_JSON = "format = 'newline_delimited', hive_partitioning = false"
 READERS = {
-    ".parquet": "read_parquet({file})",
-    ".csv": "read_csv({file}, delim = ',', " + _CSV + ")",
-    ".tsv": "read_csv({file}, delim = '\t', " + _CSV + ")",
-    ".jsonl": "read_json({file}, format = 'newline_delimited', sample_size = 20480)",
-    ".ndjson": "read_json({file}, format = 'newline_delimited', sample_size = 20480)",
+    ".parquet": "read_parquet({file}, hive_partitioning = false)",
+    ".csv": "read_csv({file}, delim = ',', columns = {columns}, " + _CSV + ")",
+    ".tsv": "read_csv({file}, delim = '\t', columns = {columns}, " + _CSV + ")",
+    ".jsonl": "read_json({file}, columns = {columns}, " + _JSON + ")",
+    ".ndjson": "read_json({file}, columns = {columns}, " + _JSON + ")",
 }
 
 
@@ -63,22 +68,46 @@ def ingest(source: str, out: str, warehouse: str, *, limit: int | None = None) -
     path = check_source(source)
     try:
         with _plain(path, Path(out).parent) as plain, connect(warehouse) as con:
-            reader = READERS[suffix_of(source)].format(file=quoted(str(plain)))
-            present = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {reader}").fetchall()]
-            if "url" not in present:
-                raise SourceError(
-                    f"{source} has no column `url`; it has {', '.join(present[:8])}.\n"
-                    "Rename the column that holds the picture's address to `url`."
-                )
+            reader, present = _reader(con, source, plain)
             write(con, _candidates(reader, present, limit), out, row_group=ROW_GROUP)
             rows: int = con.execute(f"SELECT count(*) FROM read_parquet({quoted(out)})").fetchall()[0][0]
-    except (duckdb.Error, gzip.BadGzipFile, EOFError, OSError) as error:
+    except (duckdb.Error, csv.Error, zlib.error, EOFError, OSError) as error:
         raise SourceError(
             f"{source} cannot be read: {_told(error)}\nRepair the file, or export the log again."
         ) from error
     if rows == 0:
+        Path(out).unlink()  # a part that stays is taken for a source that was read
         raise SourceError(f"{source} has a header but no rows.\nNothing was curated; give a log with rows.")
     return rows
+
+
+def _reader(con: duckdb.DuckDBPyConnection, source: str, plain: Path) -> tuple[str, list[str]]:
+    """SQL that reads the file, and the columns that it then has; SourceError without a url column."""
+    file = quoted(glob.escape(str(plain)))  # a name with a * is a name
+    suffix = suffix_of(source)
+    if suffix in (".csv", ".tsv"):
+        present = _header(plain, "," if suffix == ".csv" else "\t")
+    else:
+        sniffed = f"read_json({file}, {_JSON}, map_inference_threshold = -1)"
+        seen = READERS[suffix].format(file=file) if suffix == ".parquet" else sniffed
+        present = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {seen}").fetchall()]
+    if "url" not in present:
+        raise SourceError(
+            f"{source} has no column `url`; it has {', '.join(present[:8])}.\n"
+            "Rename the column that holds the picture's address to `url`."
+        )
+    if suffix in (".jsonl", ".ndjson"):
+        present = [*COLUMNS, "source_row"]  # a key may stand in later rows only
+    columns = ", ".join(f"{quoted(column)}: 'VARCHAR'" for column in present)
+    return READERS[suffix].format(file=file, columns=f"{{{columns}}}"), present
+
+
+def _header(path: Path, separator: str) -> list[str]:
+    """The columns that the first line names; one without a name, or with one that stood before, gets a name."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+        named = next(csv.reader(file, delimiter=separator), [])
+    return [name if name and name not in named[:place] else f"column {place}" for place, name in enumerate(named)]
 
 
 def _told(error: Exception) -> str:
@@ -89,7 +118,7 @@ def _told(error: Exception) -> str:
 
 @contextmanager
 def _plain(path: Path, folder: Path) -> Iterator[Path]:
-    """DuckDB reads gzipped text by itself; a gzipped Parquet file is unpacked for the while."""
+    """A file that DuckDB reads: gzipped text as it is, a gzipped Parquet file unpacked for the while."""
     if path.name.endswith(".parquet.gz"):
         folder.mkdir(parents=True, exist_ok=True)
         unpacked = folder / f".{path.stem}.unpacked"
@@ -100,13 +129,23 @@ def _plain(path: Path, folder: Path) -> Iterator[Path]:
         finally:
             unpacked.unlink(missing_ok=True)
     else:
+        if path.suffix == ".gz":
+            _whole(path)
         yield path
+
+
+def _whole(path: Path) -> None:
+    """Raise EOFError or BadGzipFile unless all of the file is there: DuckDB takes what was cut off for the end."""
+    with gzip.open(path) as packed:
+        while packed.read(1 << 20):
+            pass
 
 
 def _candidates(reader: str, present: list[str], limit: int | None) -> str:
     """SQL that reads, types and numbers the rows; equal rows are told apart by their ordinal."""
+    # CSV cannot tell an empty text from none, so nothing here does: the same rows have the same ids in every format
     read = [
-        f"{column}::VARCHAR AS {column}" if column in present else f"NULL::VARCHAR AS {column}"
+        f"nullif({column}::VARCHAR, '') AS {column}" if column in present else f"NULL::VARCHAR AS {column}"
         for column in TEXT_COLUMNS
     ]
     for column in COUNT_COLUMNS:
@@ -118,7 +157,7 @@ def _candidates(reader: str, present: list[str], limit: int | None) -> str:
         f"THEN '{column} ' || left(raw_{column}, 40) || ' is not a number'"
         for column in COUNT_COLUMNS
     )
-    # chr(31) cannot stand in a log's text by accident, and chr(30) tells null from an empty value
+    # chr(31) cannot stand in a log's text by accident; where it does, equal contents still have their ordinals
     values = " || chr(31) || ".join(f"coalesce({column}::VARCHAR, chr(30))" for column in COLUMNS)
     kept_row = ", source_row" if "source_row" in present else ""
     return f"""

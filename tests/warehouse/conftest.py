@@ -1,0 +1,274 @@
+"""Parts written from Python rows, by the columns of warehouse.schemas, into a warehouse of the test's own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from warehouse import copies, ledger, pairs, schemas
+from warehouse.ids import content_id
+from warehouse.lake import prepare
+from warehouse.publish import Release, Run, publish
+from warehouse.query import query
+
+Row = dict[str, Any]
+
+KINDS = {
+    "BIGINT": pa.int64(),
+    "VARCHAR": pa.string(),
+    "INTEGER": pa.int32(),
+    "FLOAT": pa.float32(),
+    "BOOLEAN": pa.bool_(),
+    "BLOB": pa.binary(),
+    "FLOAT[]": pa.list_(pa.float32()),
+    "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
+}
+ROLES = ("query", "title", "surrounding", "alt")
+EVERYTHING = pairs.Rules(None, None, None, None)
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def schema_of(columns: str) -> pa.Schema:
+    """The Arrow schema of a part, of its columns as DuckDB writes them."""
+    return pa.schema([(name, KINDS[kind]) for name, kind in (one.split(" ", 1) for one in columns.split(", "))])
+
+
+@dataclass
+class Parts:
+    """Writes parts into `folder`, each with a name of its own."""
+
+    folder: Path
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def write(self, columns: str, rows: Sequence[Row]) -> str:
+        """One part of the rows; what a row does not name is null."""
+        name = self.folder / f"part-{next(self.numbers)}.parquet"
+        name.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema_of(columns)), name)
+        return str(name)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture that a URL shows: its bytes stand for it, and what a look would read off it."""
+
+    data: bytes
+    phash: int = 0
+    std: float = 50.0
+    width: int = 300
+    height: int = 300
+    vector: tuple[float, ...] | None = None
+    reason: str | None = None
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def image_id(self) -> int:
+        return content_id(self.data)
+
+
+def _fetched(url: str, shot: Shot | None) -> Row:
+    """A row of a fetch part; without a shot the URL failed."""
+    if shot is None:
+        return {"url": url, "reason": "fetch_http_status", "detail": "404 > 299", "attempts": 1}
+    return {
+        "url": url,
+        "bytes": shot.data,
+        "sha256": shot.sha256,
+        "nbytes": len(shot.data),
+        "final_url": url,
+        "content_type": "image/jpeg",
+        "fetched_at": NOW,
+        "attempts": 1,
+    }
+
+
+def _looked(url: str, shot: Shot | None) -> Row:
+    """A row of a look part."""
+    if shot is None:
+        return {"url": url, "reason": "fetch_http_status", "detail": "404 > 299"}
+    return {
+        "url": url,
+        "image_id": shot.image_id,
+        "sha256": shot.sha256,
+        "reason": shot.reason,
+        "detail": "10 < 200" if shot.reason else None,
+        "format": "jpeg",
+        "width": shot.width,
+        "height": shot.height,
+        "nbytes": len(shot.data),
+        "phash": shot.phash,
+        "std": shot.std,
+        "mean": 100.0,
+        "entropy": 5.0,
+        "sharpness": 100.0,
+        "embedding": list(shot.vector) if shot.vector and not shot.reason else None,
+    }
+
+
+@dataclass(frozen=True)
+class Milled:
+    """What a log became: the ledger by candidate, the judged pairs, and what publication was given."""
+
+    ledger: dict[int, Row]
+    judged: list[Row]
+    joined: dict[int, Row]
+    counts: dict[str, int]
+    run: Run
+
+
+@dataclass
+class World:
+    """A warehouse, parts for it, and every stage that is SQL run over rows and pictures made up by a test."""
+
+    warehouse: str
+    parts: Parts
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def shot(self, data: str, **facts: Any) -> Shot:
+        return Shot(data.encode(), **facts)
+
+    def part(self, columns: str, rows: Sequence[Row]) -> str:
+        return self.parts.write(columns, rows)
+
+    def rows_in(self, part: str) -> list[Row]:
+        rows: list[Row] = pq.read_table(part).to_pylist()
+        return rows
+
+    def sifted(self, rows: Sequence[Row]) -> str:
+        return self.part(schemas.SIFTED, [{"source_row": row["candidate_id"], **row} for row in rows])
+
+    def told(self, texts: dict[int, Sequence[str | tuple[str, str]]]) -> str:
+        """The texts of candidates in the order of their roles; one that is rejected comes with its reason."""
+        rows = [
+            _text(candidate, place, *((one, None) if isinstance(one, str) else one))
+            for candidate, said in texts.items()
+            for place, one in enumerate(said)
+        ]
+        return self.part(schemas.SIFTED_TEXTS, rows)
+
+    def looked(self, shown: dict[str, Shot | None]) -> str:
+        return self.part(schemas.LOOKED, [_looked(url, shot) for url, shot in shown.items()])
+
+    def fetched(self, shown: dict[str, Shot | None]) -> str:
+        return self.part(schemas.FETCHED, [_fetched(url, shot) for url, shot in shown.items()])
+
+    def folder(self) -> Path:
+        out = self.parts.folder / f"run-{next(self.numbers)}"
+        out.mkdir(parents=True)
+        return out
+
+    def join(self, shown: dict[str, Shot | None], bits: int | None = 8, clicks: int = 0) -> dict[int, Row]:
+        """The joined pictures by id, of one row a URL."""
+        sifted = self.sifted([{"candidate_id": n, "url": url, "clicks": clicks} for n, url in enumerate(shown)])
+        joined = copies.join_copies(self.warehouse, sifted, [self.looked(shown)], bits, self.folder())
+        return {row["image_id"]: row for row in self.rows_in(joined)}
+
+    def mill(
+        self,
+        log: Sequence[Row],
+        shown: dict[str, Shot | None],
+        *,
+        source: str = "/logs/one.csv",
+        run_id: str = "run-one",
+        rules: pairs.Rules = EVERYTHING,
+        model: str | None = None,
+        vectors: dict[str, tuple[float, ...]] | None = None,
+        published: bool = True,
+    ) -> Milled:
+        """Everything between the sift and publication. A row of `log` has candidate_id, url and texts."""
+        out = self.folder()
+        candidates = self.part(schemas.CANDIDATES, [_candidate(row) for row in log])
+        sifted = self.sifted([{key: value for key, value in row.items() if key != "texts"} for row in log])
+        texts = self.told({row["candidate_id"]: row["texts"] for row in log})
+        asked = {row["url"] for row in log if not row.get("reason")}
+        seen = {url: shown[url] for url in sorted(asked)}
+        fetched, looked = self.fetched(seen), self.looked(seen)
+        joined = copies.join_copies(self.warehouse, sifted, [looked], 8, out)
+        made = pairs.make_pairs(self.warehouse, sifted, texts, [looked], joined, out)
+        words = [{"text_id": text_id_of(text), "embedding": vector} for text, vector in (vectors or {}).items()]
+        embedded = (self.part(schemas.EMBEDDED, words),) if words else ()
+        judged, _ = pairs.judge(self.warehouse, made, [looked], embedded, model, rules, out)
+        told = ledger.make_ledger(self.warehouse, sifted, [looked], joined, judged, out, published=published)
+        return Milled(
+            ledger={row["candidate_id"]: row for row in self.rows_in(told)},
+            judged=self.rows_in(judged),
+            joined={row["image_id"]: row for row in self.rows_in(joined)},
+            counts=ledger.check_ledger(self.warehouse, candidates, told),
+            run=Run(
+                run_id=run_id,
+                flow_run_id="",
+                source=source,
+                recipe_name="test",
+                recipe="{}",
+                model=model,
+                started_at=NOW,
+                candidates=candidates,
+                sifted=sifted,
+                texts=texts,
+                fetched=(fetched,),
+                looked=(looked,),
+                joined=joined,
+                judged=judged,
+                embedded=embedded,
+                ledger=told,
+                report="",
+            ),
+        )
+
+    def publish(self, milled: Milled, name: str | None = "first") -> None:
+        publish(self.warehouse, milled.run, Release(name, {}, milled.counts, {}) if name else None)
+
+    def ask(self, statement: str) -> list[tuple[Any, ...]]:
+        return query(self.warehouse, statement)[1]
+
+
+def text_id_of(norm: str) -> int:
+    return content_id(norm.encode())
+
+
+def _text(candidate: int, place: int, norm: str, reason: str | None) -> Row:
+    return {
+        "candidate_id": candidate,
+        "role": ROLES[place],
+        "place": place,
+        "raw": norm,
+        "norm": norm,
+        "language": "en",
+        "reason": reason,
+        "detail": "told by the test" if reason else None,
+        "text_id": text_id_of(norm),
+    }
+
+
+def _candidate(row: Row) -> Row:
+    said = [one if isinstance(one, str) else one[0] for one in row["texts"]]
+    known = {key: row[key] for key in ("candidate_id", "url")} | {"source_row": row["candidate_id"]}
+    return known | dict(zip(ROLES, said, strict=False)) | {"impressions": 100, "clicks": row.get("clicks")}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """An empty warehouse."""
+    warehouse = str(tmp_path / "lake")
+    prepare(warehouse)
+    return World(warehouse, Parts(tmp_path / "parts"))
+
+
+@pytest.fixture(scope="package")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """An empty warehouse for the tests that leave nothing in it."""
+    folder = tmp_path_factory.mktemp("bare")
+    prepare(str(folder / "lake"))
+    return World(str(folder / "lake"), Parts(folder / "parts"))
