@@ -51,8 +51,9 @@ def join_copies(warehouse: str, sifted: str, looked: Sequence[str], bits: int | 
         view(con, "looked", looked, schemas.LOOKED)
         con.execute(_SEEN)
         edges = _edges(con, bits) if bits is not None else []
-        joins = group(_unseen(con), _roots(con), edges, bits or 0)
+        joins = group(_unseen(con), _roots(con), edges, bits) if bits is not None else []
         con.register("joins", _table(joins))
+        con.execute(_STANDING)
         con.execute(_protected(bits))
         return write(con, _JOINED, str(out / "joined.parquet"))
 
@@ -60,7 +61,7 @@ def join_copies(warehouse: str, sifted: str, looked: Sequence[str], bits: int | 
 _SEEN = """
     CREATE TEMP TABLE seen AS
     WITH shown AS (SELECT image_id, any_value(phash) AS phash, any_value(std) AS std, any_value(sha256) AS sha256,
-                          max(width::BIGINT * height) AS area, list(url) AS urls
+                          max(width::BIGINT * height) AS area
                    FROM looked WHERE reason IS NULL GROUP BY image_id),
     clicked AS (SELECT image_id, sum(coalesce(clicks, 0))::BIGINT AS clicks
                 FROM looked JOIN sifted USING (url) WHERE looked.reason IS NULL AND sifted.reason IS NULL
@@ -70,36 +71,47 @@ _SEEN = """
     LEFT JOIN (SELECT image_id, coalesce(duplicate_of, image_id) AS root FROM lake.images WHERE passed) k
     USING (image_id)"""
 
-_JOINED = """
-    SELECT image_id, survivor, CASE WHEN survivor <> image_id THEN 'phash' END AS rule, distance, false AS known,
-           p.reason, p.detail
-    FROM joins LEFT JOIN overlap p USING (image_id)
+_STANDING = """
+    CREATE TEMP TABLE standing AS
+    SELECT image_id, survivor, CASE WHEN survivor <> image_id THEN 'phash' END AS rule, distance, false AS known
+    FROM joins
     UNION ALL BY NAME
-    SELECT s.image_id, root AS survivor, i.duplicate_rule AS rule, i.duplicate_distance AS distance,
-           true AS known, p.reason, p.detail
-    FROM seen s JOIN lake.images i ON i.image_id = s.image_id AND i.passed
-    LEFT JOIN overlap p ON p.image_id = s.image_id
-    ORDER BY image_id"""
+    SELECT image_id, image_id AS survivor, 0 AS distance, false AS known
+    FROM seen ANTI JOIN joins USING (image_id) WHERE root IS NULL
+    UNION ALL BY NAME
+    SELECT s.image_id, root AS survivor, i.duplicate_rule AS rule, i.duplicate_distance AS distance, true AS known
+    FROM seen s JOIN lake.images i ON i.image_id = s.image_id AND i.passed"""
+
+# a picture is removed with the one that stands for it: it is the survivor that a release would show
+_JOINED = """
+    SELECT s.*, coalesce(own.reason, other.reason) AS reason, coalesce(own.detail, other.detail) AS detail
+    FROM standing s LEFT JOIN overlap own ON own.image_id = s.image_id
+    LEFT JOIN overlap other ON other.image_id = s.survivor
+    ORDER BY s.image_id"""
 
 
 def _protected(bits: int | None) -> str:
-    near = f"OR bit_count(xor(s.phash, p.phash)) <= {bits}" if bits is not None else ""
+    near = f"OR (s.std >= {MIN_STD} AND bit_count(xor(s.phash, p.phash)) <= {bits})" if bits is not None else ""
     return f"""CREATE TEMP TABLE overlap AS
+        WITH shown AS (SELECT image_id, sha256, phash, std FROM seen
+                       UNION
+                       SELECT image_id, sha256, phash, std FROM lake.images
+                       WHERE image_id IN (SELECT survivor FROM standing))
         SELECT image_id, 'benchmark_overlap' AS reason, min('in the protected set ' || p.name) AS detail
-        FROM seen s JOIN lake.protected p ON s.sha256 = p.sha256 {near} GROUP BY image_id"""
+        FROM shown s JOIN lake.protected p ON s.sha256 = p.sha256 {near} GROUP BY image_id"""
 
 
 def _unseen(con: duckdb.DuckDBPyConnection) -> list[Seen]:
+    """The new pictures that are near to another; all others stand for themselves, and only SQL sees them."""
     rows = con.execute(
-        "SELECT image_id, coalesce(phash, 0), area, clicks FROM seen WHERE root IS NULL ORDER BY image_id"
+        "SELECT image_id, phash, area, clicks FROM seen "
+        "WHERE image_id IN (SELECT image_id FROM near UNION SELECT other FROM near WHERE NOT known)"
     ).fetchall()
     return [Seen(*row) for row in rows]
 
 
 def _roots(con: duckdb.DuckDBPyConnection) -> dict[int, int]:
     """The hash of every picture of the warehouse that an unseen one is near to."""
-    if not con.execute("SELECT 1 FROM duckdb_tables() WHERE table_name = 'near'").fetchall():
-        return {}
     rows = con.execute(
         "SELECT DISTINCT other, i.phash FROM near JOIN lake.images i ON i.image_id = other WHERE known"
     ).fetchall()
