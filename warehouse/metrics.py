@@ -7,6 +7,7 @@ from typing import Any
 
 from warehouse import schemas
 from warehouse.lake import connect, view
+from warehouse.pairs import SURVIVOR
 
 
 def measure_input(warehouse: str, candidates: str, read_rows: Sequence[str]) -> dict[str, Any]:
@@ -54,12 +55,13 @@ def _views(con: Any, texts: str, looked: Sequence[str], judged: str, ledger: str
     view(con, "ledger_in", [ledger], schemas.LEDGER)
 
 
-_PAIRS = """
-    WITH shown AS (SELECT image_id, min(url) AS url, any_value(width) AS width, any_value(height) AS height,
-                          any_value(format) AS format FROM looked WHERE image_id IS NOT NULL GROUP BY image_id
+_PAIRS = f"""
+    WITH own AS (SELECT * FROM looked WHERE image_id IS NOT NULL AND NOT starts_with(url, '{SURVIVOR}')),
+    shown AS (SELECT image_id, min(url) AS url, any_value(width) AS width, any_value(height) AS height,
+                          any_value(format) AS format FROM own GROUP BY image_id
                    UNION ALL BY NAME
                    SELECT image_id, url, width, height, format FROM lake.images
-                   WHERE image_id NOT IN (SELECT image_id FROM looked WHERE image_id IS NOT NULL)),
+                   WHERE image_id NOT IN (SELECT image_id FROM own)),
     words AS (SELECT text_id, any_value(norm) AS text, any_value(language) AS language FROM told GROUP BY text_id),
     chosen AS (SELECT DISTINCT image_id, text_id, role, score FROM judged WHERE reason IS NULL)
     SELECT chosen.*, url, width, height, format, text, language

@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 
 from warehouse import schemas
 from warehouse.ids import fingerprint
-from warehouse.lake import connect, quoted, view, write
+from warehouse.lake import connect, quoted, sized, view, write
 
 TEXTS_A_PART = 4096
+
+SURVIVOR = "image:"
+"""Stands before the id of a picture of an earlier run, where a part of this run has a URL."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ def missing_texts(warehouse: str, pairs: str, texts: str, model: str, folder: Pa
                      (SELECT subject_id FROM lake.embeddings WHERE subject = 'text' AND model = $1)
                GROUP BY text_id ORDER BY text_id""",
             [model],
-        ).to_arrow_table()
-    return [_text_part(rows.slice(start, TEXTS_A_PART), folder) for start in range(0, rows.num_rows, TEXTS_A_PART)]
+        ).to_arrow_reader(TEXTS_A_PART)
+        return [_text_part(table, folder) for table in sized(rows, TEXTS_A_PART)]
 
 
 def _text_part(texts: pa.Table, folder: Path) -> str:
@@ -69,18 +72,24 @@ def _text_part(texts: pa.Table, folder: Path) -> str:
 
 
 def missing_pictures(warehouse: str, pairs: str, looked: Sequence[str], model: str, out: Path) -> str | None:
-    """Write survivors of earlier runs that have no embedding by `model` as a fetch part, to be looked at again."""
+    """Write survivors of earlier runs that have no embedding by `model` as a fetch part, to be looked at again.
+
+    The part is named by what it holds. Its URLs are SURVIVOR with the picture's id: the address may show another
+    picture by now, and stand in this run with a row of its own.
+    """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
         view(con, "looked", looked, schemas.LOOKED)
         con.execute(f"CREATE TEMP TABLE wanted AS {_WANTED}", [model])
-        if not con.execute("SELECT 1 FROM wanted LIMIT 1").fetchall():
+        ids = [str(row[0]) for row in con.execute("SELECT image_id FROM wanted ORDER BY image_id").fetchall()]
+        if not ids:
             return None
-        query = """
-            SELECT i.url, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail, p.bytes, i.sha256, i.md5, i.nbytes,
-                   i.url AS final_url, i.content_type, i.consent, i.fetched_at, 1::INTEGER AS attempts
+        query = f"""
+            SELECT {quoted(SURVIVOR)} || image_id AS url, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail, p.bytes,
+                   i.sha256, i.md5, i.nbytes, i.url AS final_url, i.content_type, i.consent, i.fetched_at,
+                   1::INTEGER AS attempts
             FROM lake.pixels p JOIN lake.images i USING (image_id) WHERE image_id IN (SELECT image_id FROM wanted)"""
-        return write(con, query, str(out / "survivors.parquet"), row_group=256)
+        return write(con, query, str(out / f"survivors-{fingerprint(*ids)}.parquet"), row_group=256)
 
 
 _WANTED = """
