@@ -10,6 +10,7 @@ import duckdb
 
 from warehouse import schemas
 from warehouse.errors import NameTaken
+from warehouse.ids import fingerprint as content_name
 from warehouse.lake import connect, locate, quoted, view, write
 from warehouse.tables import PIXEL_ROW_GROUP
 
@@ -51,10 +52,13 @@ class Release:
 
 
 def publish(warehouse: str, run: Run, release: Release | None) -> None:
-    """Commit the run; with a release it is published, without one only what was decided is recorded."""
+    """Commit the run; with a release it is published, without one only what was decided is recorded.
+
+    A release that this run has published already stays as it is: releases never change.
+    """
     with connect(warehouse) as con:
-        if release is not None:
-            check_name(con, release.name, run.run_id)
+        if release is not None and not check_name(con, release.name, run.run_id):
+            return
         _views(con, run)
         files = _pixel_files(con, warehouse, run)
         con.execute("BEGIN")
@@ -69,20 +73,22 @@ def publish(warehouse: str, run: Run, release: Release | None) -> None:
         con.execute("COMMIT")
 
 
-def check_name(con: duckdb.DuckDBPyConnection, name: str, run_id: str) -> None:
-    """Raise NameTaken where a release of that name holds something else."""
+def check_name(con: duckdb.DuckDBPyConnection, name: str, run_id: str) -> bool:
+    """Whether the name is free, false where this run has it; NameTaken where it holds something else."""
     held = con.execute("SELECT fingerprint FROM lake.releases WHERE release = $1", [name]).fetchall()
     if held and held[0][0] != run_id:
         raise NameTaken(
             f"A release {name} exists already and holds something else.\n"
             "Releases never change: give this one another name with --release."
         )
+    return not held
 
 
 def add_name(warehouse: str, fingerprint: str, name: str) -> None:
     """Give a published release a further name; its rows are copied, nothing is run."""
     with connect(warehouse) as con:
-        check_name(con, name, fingerprint)
+        if not check_name(con, name, fingerprint):
+            return
         old = con.execute(
             "SELECT release FROM lake.releases WHERE fingerprint = $1 ORDER BY created_at, release LIMIT 1",
             [fingerprint],
@@ -118,16 +124,20 @@ def _views(con: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 
 def _pixel_files(con: duckdb.DuckDBPyConnection, warehouse: str, run: Run) -> list[str]:
-    """Write the original bytes of new survivors to files under the data path, before the transaction begins."""
+    """Write the original bytes of new survivors to files under the data path, before the transaction begins.
+
+    A file is named by its pictures: what an earlier run or attempt has handed to DuckLake is never written again.
+    """
     con.execute("""CREATE TEMP TABLE chosen AS SELECT url, image_id FROM shown JOIN joined USING (image_id)
-        WHERE survivor = image_id AND NOT known""")
+        WHERE survivor = image_id AND NOT known AND image_id NOT IN (SELECT image_id FROM lake.pixels)""")
     folder = f"{locate(warehouse).data.rstrip('/')}/pixels"
     files: list[str] = []
     for start in range(0, len(run.fetched), PARTS_A_FILE):
         view(con, "some_fetched", run.fetched[start : start + PARTS_A_FILE], schemas.FETCHED)
         rows = "SELECT image_id, bytes FROM some_fetched JOIN chosen USING (url)"
-        if con.execute(f"SELECT 1 FROM ({rows}) LIMIT 1").fetchall():
-            files.append(_pixel_file(con, rows, f"{folder}/{run.run_id}-{start // PARTS_A_FILE:05d}.parquet"))
+        ids = [str(row[0]) for row in con.execute(f"SELECT image_id FROM ({rows}) ORDER BY image_id").fetchall()]
+        if ids:
+            files.append(_pixel_file(con, rows, f"{folder}/{run.run_id}-{content_name(*ids)}.parquet"))
     return files
 
 
