@@ -61,6 +61,7 @@ def _ledger(published: bool) -> str:
     return f"""
         WITH fated AS (
             SELECT s.candidate_id, s.source_row, s.url, b.kept AND {published} AS kept, b.image_id,
+                   CASE WHEN s.reason IS NOT NULL THEN 'sift' WHEN l.reason IS NOT NULL THEN 'look' END AS asked,
                    CASE WHEN s.reason IS NOT NULL THEN s.reason
                         WHEN l.reason IS NOT NULL THEN l.reason
                         WHEN j.reason IS NOT NULL THEN j.reason
@@ -80,8 +81,7 @@ def _ledger(published: bool) -> str:
         SELECT f.candidate_id, f.source_row, f.url,
                CASE WHEN kept THEN 'kept' WHEN f.reason IN ({quarantined}) THEN 'quarantined'
                     WHEN f.reason IS NOT NULL THEN 'rejected' END AS outcome,
-               CASE WHEN f.reason IS NOT NULL THEN coalesce(k.stage, CASE WHEN f.image_id IS NULL
-                    THEN 'sift' ELSE 'look' END) END AS stage,
+               CASE WHEN f.reason IS NOT NULL THEN coalesce(k.stage, f.asked, 'sift') END AS stage,
                f.reason, f.detail, CASE WHEN kept THEN f.image_id END AS image_id
         FROM fated f LEFT JOIN known_reasons k ON k.reason = f.reason ORDER BY f.candidate_id"""
 
@@ -91,15 +91,17 @@ def check_ledger(warehouse: str, candidates: str, ledger: str) -> dict[str, int]
     with connect(warehouse) as con:
         view(con, "candidates_in", [candidates], schemas.CANDIDATES)
         view(con, "told", [ledger], schemas.LEDGER)
-        rows, distinct, lost, mute = con.execute(
+        rows, distinct, expected, lost, mute = con.execute(
             """SELECT (SELECT count(*) FROM told), (SELECT count(DISTINCT candidate_id) FROM told),
+                      (SELECT count(*) FROM candidates_in),
                       (SELECT count(*) FROM candidates_in ANTI JOIN told USING (candidate_id)),
                       (SELECT count(*) FROM told WHERE outcome IS NULL)"""
         ).fetchall()[0]
-        if lost or mute or rows != distinct:
+        if lost or mute or rows != distinct or rows != expected:
             raise LedgerError(
-                f"The ledger does not add up: {lost} candidates lost, {rows - distinct} told twice, "
-                f"{mute} without an outcome.\nNothing was published. This is a defect: report it with the run's folder."
+                f"The ledger does not add up: {expected} candidates, {rows} rows; {lost} lost, "
+                f"{rows - distinct} told twice, {mute} without an outcome.\n"
+                "Nothing was published. This is a defect: report it with the run's folder."
             )
         counted = con.execute("SELECT outcome, count(*) FROM told GROUP BY outcome").fetchall()
     counts = {"kept": 0, "rejected": 0, "quarantined": 0} | dict(counted)
