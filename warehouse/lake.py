@@ -225,10 +225,13 @@ def write(con: duckdb.DuckDBPyConnection, query: str, out: str, *, row_group: in
     target = Path(out)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.writing")
-    con.execute(
-        f"COPY ({query}) TO {quoted(str(aside))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
-    )
-    aside.replace(target)
+    try:
+        con.execute(
+            f"COPY ({query}) TO {quoted(str(aside))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {row_group})"
+        )
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
     return out
 
 

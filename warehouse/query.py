@@ -32,7 +32,7 @@ def query_to(warehouse: str, statement: str, out: Path) -> int:
     with connect(warehouse, read_only=True) as con:
         try:
             statement = statement.strip().rstrip(";")
-            written: int = con.execute(f"COPY ({statement}) TO {quoted(str(out))} ({form})").fetchall()[0][0]
+            written: int = con.execute(f"COPY ({statement}\n) TO {quoted(str(out))} ({form})").fetchall()[0][0]
             return written
         except duckdb.Error as error:
             raise _refused(error) from error

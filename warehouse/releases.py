@@ -8,6 +8,7 @@ from typing import Any
 
 from warehouse.errors import UnknownRelease
 from warehouse.lake import connect, exists
+from warehouse.tables import tables_of
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ def list_releases(warehouse: str) -> list[Listed]:
     if not exists(warehouse):
         return []
     with connect(warehouse, read_only=True) as con:
+        if "releases" not in tables_of(con):  # a process that was killed while it made the warehouse
+            return []
         rows = con.execute(
             """SELECT release, recipe_name, source, fingerprint, strftime(created_at, '%Y-%m-%d %H:%M:%S'),
                       counts, cuts, metrics, recipe,

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from warehouse import schemas
 from warehouse.ids import fingerprint
-from warehouse.lake import connect, view, write
+from warehouse.lake import connect, sized, view, write
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ def _rows(con: duckdb.DuckDBPyConnection, clicks: Clicks | None) -> str:
         )
         if clicks.top_k is not None:
             top = (
-                "row_number() OVER (PARTITION BY query, reason IS NULL "
+                "row_number() OVER (PARTITION BY query, reason IS NULL AND query IS NOT NULL "
                 "ORDER BY rate DESC, impressions DESC, candidate_id)"
             )
     limit = clicks.top_k if clicks is not None and clicks.top_k is not None else 0
-    over = f"reason IS NULL AND place > {limit}" if limit else "false"
+    over = f"reason IS NULL AND query IS NOT NULL AND place > {limit}" if limit else "false"
     return f"""
         WITH rated AS (SELECT c.*, {rate} AS rate, r.host, coalesce(r.reason, dead.reason) AS first_reason,
                               coalesce(r.detail, dead.detail) AS first_detail
@@ -133,13 +133,7 @@ def url_parts(warehouse: str, sifted: str, folder: Path) -> list[str]:
         count: int = con.execute(f"SELECT count(*) FROM ({left})").fetchall()[0][0]
         size = max(64, min(1000, count // 64))
         ordered = con.execute(f"{left} ORDER BY sha256(url), url").to_arrow_reader(size)
-        return [_url_part(pa.table({"url": batch.column("url")}), folder) for batch in _sized(ordered, size)]
-
-
-def _sized(reader: pa.RecordBatchReader, size: int) -> list[pa.Table]:
-    """Tables of exactly `size` rows (the last one shorter): DuckDB's batches may be cut elsewhere."""
-    table = reader.read_all()
-    return [table.slice(start, size) for start in range(0, table.num_rows, size)]
+        return [_url_part(table, folder) for table in sized(ordered, size)]
 
 
 def _url_part(urls: pa.Table, folder: Path) -> str:

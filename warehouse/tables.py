@@ -39,12 +39,15 @@ PIXEL_ROW_GROUP = 256
 """Rows of `pixels` in a row group: about 25 MB of pictures, so that reading one never needs gigabytes."""
 
 
+def tables_of(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The tables that the warehouse has."""
+    rows = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()
+    return {name for (name,) in rows}
+
+
 def create_tables(con: duckdb.DuckDBPyConnection) -> None:
     """Create what is missing, in one transaction."""
-    have = {
-        name
-        for (name,) in con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()
-    }
+    have = tables_of(con)
     missing = {name: columns for name, columns in TABLES.items() if name not in have}
     if not missing:
         return
