@@ -60,6 +60,13 @@ def cluster(workers: int, *, dashboard: bool = False) -> Iterator[None]:
         ray.shutdown()
 
 
+def cpus() -> int:
+    """How many CPUs the cluster has: an actor beyond them would wait for ever, with the jobs that it was handed."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
 def gpus() -> int:
     """How many whole GPUs the cluster has."""
     import ray
@@ -83,7 +90,7 @@ def run_pool(
     """
     pool = _Pool(build, jobs, lanes, gpus_each)
     try:
-        for _ in range(max(1, min(workers, len(jobs)))):
+        for _ in range(max(1, min(workers, len(jobs), cpus()))):
             pool.add_actor()
         yield from pool.results()
     finally:
@@ -121,7 +128,7 @@ class _Pool(Generic[Job, Done]):
             actor = next(actor for actor in self.actors if finished[0] in actor.busy)
             try:
                 result = ray.get(finished[0])
-            except ray.exceptions.RayActorError as error:
+            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
                 yield from self.bury(actor, str(error).strip().splitlines()[0])
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from error
