@@ -37,12 +37,7 @@ SCHEMA = pa.schema(
 )
 ROLES = ("query", "title", "surrounding")
 HELD_OUT = 2**20  # added to the seed: scenes that no log shows
-MENU = (
-    "点击这里查看高清大图",
-    "免费下载精美图片素材",
-    "Click here for the full size picture",
-    "更多图片请关注我们的网站",
-)
+MENU = ("点击这里查看高清大图", "Click here for the full size picture")  # each stands with many addresses
 
 Row = dict[str, Any]
 

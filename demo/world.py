@@ -126,7 +126,7 @@ class Scene:
         """The picture as JPEG, PNG or WebP bytes, 256 to 384 pixels a side; the same bytes for the same scene."""
         rng = random.Random(self.seed ^ 0x5CE4E)
         picture, file = self.draw(rng.choice(SIDES)), io.BytesIO()
-        kind = rng.choices(("JPEG", "PNG", "WEBP"), (80, 12, 8))[0]
+        kind = rng.choices(("JPEG", "PNG", "WEBP"), (86, 6, 8))[0]
         if kind == "PNG":
             picture.save(file, kind)
         else:

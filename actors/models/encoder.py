@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from actors.models.files import MERGES, ModelMissing, find_model, model_identity
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Encoder", "ModelMissing", "find_model", "model_identity"]
+__all__ = ["Encoder", "ModelMissing", "find_model", "load_tokenizer", "model_identity", "quiet_loading"]
 
 BATCH = 128  # bounds memory; larger gives no more pictures a second on a CPU
 
@@ -37,7 +38,7 @@ class Encoder:
 
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         precision, self._dtype = _precision(self._device)
-        with _QuietRoot():
+        with quiet_loading():
             model, self._transform = open_clip.create_model_from_pretrained(
                 f"local-dir:{folder}", precision=precision, device=self._device
             )
@@ -55,10 +56,7 @@ class Encoder:
 
         vectors = [np.empty((0, self.width), np.float32)]
         for start in range(0, len(pixels), BATCH):
-            chunk = [
-                self._transform(Image.fromarray(picture))
-                for picture in pixels[start : start + BATCH]
-            ]
+            chunk = [self._transform(Image.fromarray(picture)) for picture in pixels[start : start + BATCH]]
             vectors.append(self._unit_vectors(chunk))
         return np.concatenate(vectors)
 
@@ -70,13 +68,9 @@ class Encoder:
             return np.empty((0, self.width), np.float32)
         vectors = []
         for start in range(0, len(texts), BATCH):
-            tokens = self._tokenizer(list(texts[start : start + BATCH])).to(
-                self._device
-            )
+            tokens = self._tokenizer(list(texts[start : start + BATCH])).to(self._device)
             with torch.inference_mode():
-                vectors.append(
-                    _as_array(self._model.encode_text(tokens, normalize=False))
-                )
+                vectors.append(_as_array(self._model.encode_text(tokens, normalize=False)))
         return np.concatenate(vectors)
 
     def _unit_vectors(self, chunk: list[torch.Tensor]) -> NDArray[np.float32]:
@@ -132,12 +126,13 @@ def _stay_offline() -> None:
     huggingface_hub.constants.HF_HUB_OFFLINE = True  # read once, at its import
 
 
-class _QuietRoot:
-    """open_clip logs its own doings to the root logger while it loads; keep warnings, drop the rest."""
-
-    def __enter__(self) -> None:
-        self._level = logging.getLogger().level
-        logging.getLogger().setLevel(max(self._level, logging.WARNING))
-
-    def __exit__(self, *error: object) -> None:
-        logging.getLogger().setLevel(self._level)
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """open_clip tells the root logger how it loads; an error is raised anyway, the rest is for nobody."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

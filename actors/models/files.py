@@ -52,19 +52,15 @@ def find_model(model: Model) -> Path:
     """
     name = model.path or model.hub
     if name is None:
-        raise ModelMissing(
-            f"The recipe's model names neither a path nor a hub repository.\n{_ways_out(model)}"
-        )
-    folder = _local_folder(model.path) if model.path else _hub_folder(name)
-    if folder is None:
+        raise ModelMissing(f"The recipe's model names neither a path nor a hub repository.\n{_ways_out(model)}")
+    folder = locate(model.path) if model.path else _hub_folder(name)
+    if folder is None or not folder.is_dir():
         where = "is no folder here" if model.path else "is not in the local hub cache"
         raise ModelMissing(f"The scoring model {name} {where}.\n{_ways_out(model)}")
     weights = weights_of(folder)
     if weights is None or not (folder / CONFIG).is_file():
         lacks = "weights" if (folder / CONFIG).is_file() else CONFIG
-        raise ModelMissing(
-            f"The scoring model {name} lacks {lacks} in {folder}.\n{_ways_out(model)}"
-        )
+        raise ModelMissing(f"The scoring model {name} lacks {lacks} in {folder}.\n{_ways_out(model)}")
     if model.sha256 and file_sha256(weights) != model.sha256.lower():
         found = file_sha256(weights)
         raise ModelMissing(
@@ -81,29 +77,19 @@ def model_identity(path: Path | str) -> str:
     folder = Path(path)
     weights = weights_of(folder)
     if weights is None or not (folder / CONFIG).is_file():
-        raise ModelMissing(
-            f"{folder} is no open_clip model: it needs {CONFIG} and its weights beside it."
-        )
+        raise ModelMissing(f"{folder} is no open_clip model: it needs {CONFIG} and its weights beside it.")
     config = json.loads((folder / CONFIG).read_text("utf-8"))
     told = [
-        json.dumps(
-            [config.get("model_cfg"), config.get("preprocess_cfg")], sort_keys=True
-        ),
+        json.dumps([config.get("model_cfg"), config.get("preprocess_cfg")], sort_keys=True),
         file_sha256(weights),
     ]
-    told += [
-        f"{name}={file_sha256(folder / name)}"
-        for name in TOKENIZER_FILES
-        if (folder / name).is_file()
-    ]
+    told += [f"{name}={file_sha256(folder / name)}" for name in TOKENIZER_FILES if (folder / name).is_file()]
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
 
 
 def weights_of(folder: Path) -> Path | None:
     """The checkpoint that open_clip would load from `folder`, None where there is none."""
-    found = [
-        f for f in folder.glob("*") if f.suffix in (".safetensors", ".bin", ".pth")
-    ]
+    found = [f for f in folder.glob("*") if f.suffix in (".safetensors", ".bin", ".pth")]
     if not found:
         return None
     rank = {name: place for place, name in enumerate(PREFERRED)}
@@ -125,16 +111,17 @@ def _hash_file(file: str, size: int, changed_ns: int) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _local_folder(path: str) -> Path | None:
+def locate(path: str) -> Path | None:
+    """A file or folder by absolute path, from the working directory, or within an installed package; else None."""
     given = Path(path).expanduser()
-    if given.is_dir():
+    if given.exists():
         return given.resolve()
     package, _, rest = path.partition("/")
     if given.is_absolute() or not package.isidentifier():
         return None
     spec = importlib.util.find_spec(package)
     for place in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(place) / rest).is_dir():
+        if (Path(place) / rest).exists():
             return (Path(place) / rest).resolve()
     return None
 

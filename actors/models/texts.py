@@ -39,15 +39,9 @@ class TextEmbedder:
             pq.ParquetFile(job.texts) as source,
             pq.ParquetWriter(aside, SCHEMA, compression="zstd") as sink,
         ):
-            for batch in source.iter_batches(
-                batch_size=ROWS, columns=["text_id", "norm"]
-            ):
+            for batch in source.iter_batches(batch_size=ROWS, columns=["text_id", "norm"]):
                 vectors = self._encoder.encode_texts(batch.column("norm").to_pylist())
-                sink.write_batch(
-                    _as_batch(
-                        batch.column("text_id"), vectors.ravel(), self._encoder.width
-                    )
-                )
+                sink.write_batch(_as_batch(batch.column("text_id"), vectors.ravel(), self._encoder.width))
         os.replace(aside, out)
         return job.out
 
