@@ -27,6 +27,6 @@ bench-env: .venv  ## the peers' own environments, for benches that compare
 # uv resolves here because the back-port `dataclasses` that img2dataset asks for has to be overridden away
 .venv: pyproject.toml constraints.txt overrides.txt
 	test -x $(PY) || python3 -m venv .venv
-	$(PY) -m pip install --quiet uv
+	$(PY) -m pip install --quiet -c constraints.txt uv
 	.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --override overrides.txt -e '.[dev]'
 	@touch .venv

@@ -59,8 +59,8 @@ def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _server() -> None:
-    """A Prefect server for what follows; where it shows is said before the work begins."""
+def _server() -> str:
+    """The API address of a Prefect server for what follows; where it shows is said before the work begins."""
     from flows.bootstrap import prepare_server
     from flows.server import ensure_server
 
@@ -68,6 +68,7 @@ def _server() -> None:
     if server.started:
         prepare_server()
     say(f"Prefect UI: {server.ui_url}" + ("  (started; `zeromill down` ends it)" if server.started else ""))
+    return server.api_url
 
 
 def _tell(result: dict[str, Any], warehouse: str) -> None:
@@ -120,8 +121,8 @@ def _tell_training(result: dict[str, Any]) -> None:
 
 
 def up(asked: argparse.Namespace) -> int:
-    """Start the server or find it."""
-    _server()
+    """Start the server or find it; the line that points other Prefect commands at it."""
+    print(f"export PREFECT_API_URL={_server()}")
     return 0
 
 

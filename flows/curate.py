@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,7 +83,7 @@ def curate(
             "prefect.resource.name": plan.release,
             "zeromill.warehouse": plan.warehouse,
         },
-        payload={"release": plan.release, "warehouse": os.path.abspath(plan.warehouse)},
+        payload={"release": plan.release, "warehouse": plan.warehouse},
     )
     if train:
         from flows.train import train as train_flow

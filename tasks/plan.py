@@ -13,7 +13,7 @@ from filters.recipe import Recipe
 from warehouse.errors import WarehouseError
 from warehouse.ids import file_hash, fingerprint
 from warehouse.ingest import check_source
-from warehouse.lake import exists, locate
+from warehouse.lake import anywhere, exists, locate
 from warehouse.releases import released_as
 
 VERSION = "1"
@@ -84,7 +84,7 @@ def make_plan(
     return Plan(
         source=str(path.resolve()),
         recipe=chosen,
-        warehouse=warehouse,
+        warehouse=anywhere(warehouse),
         release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
         run_id=run_id,
         model_path=str(folder) if folder is not None else None,

@@ -85,8 +85,8 @@ def run_pool(
     """Build a tool in every actor, feed it `jobs`, and yield each with its result as it finishes.
 
     An actor runs `lanes` jobs at once. When it dies it is built again, and the jobs that it had run once more, each
-    alone so that blame is certain; one that takes its actor down again is set aside and the rest go on. A job that
-    raises ends the pool with its exception. Jobs and results travel: pass names, never pixels.
+    alone so that blame is certain; one that takes its actor down CHANCES times while it is alone is set aside and the
+    rest go on. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never pixels.
     """
     pool = _Pool(build, jobs, lanes, gpus_each)
     try:
@@ -98,7 +98,7 @@ def run_pool(
 
 
 class _Pool(Generic[Job, Done]):
-    """Actors, the jobs that wait, and how often each job has seen its actor die."""
+    """Actors, the jobs that wait, and how often each job has taken its actor down."""
 
     def __init__(
         self, build: Callable[[], Callable[[Job], Done]], jobs: Sequence[Job], lanes: int, gpus_each: float
@@ -155,7 +155,7 @@ class _Pool(Generic[Job, Done]):
         self.actors.remove(actor)
         self.add_actor()
         for place in actor.busy.values():
-            self.deaths[place] += 1
+            self.deaths[place] += len(actor.busy) == 1  # of several nobody knows which it was, or which had begun
             if self.deaths[place] < CHANCES:
                 self.suspects.append(place)
             else:

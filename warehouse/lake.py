@@ -60,6 +60,13 @@ def locate(warehouse: str) -> Location:
     return Location(f"sqlite:{root / 'catalog.sqlite'}", f"{root / 'data'}/", root / "work")
 
 
+def anywhere(warehouse: str) -> str:
+    """The warehouse's name as it holds from any folder: what is handed to other processes."""
+    if warehouse.startswith(("postgres:", "postgresql:")):
+        return warehouse
+    return str(Path(warehouse).expanduser().resolve())
+
+
 def exists(warehouse: str) -> bool:
     """Whether a warehouse stands there; WarehouseError where its server does not answer."""
     place = locate(warehouse)

@@ -171,9 +171,10 @@ def _judged(rules: Rules, cuts: dict[str, float], model: str | None) -> str:
         ("max_score", ">", "clip_score_high"),
     ):
         if key in cuts:
-            # a cut that is a score of the pool is compared as it is stored, in 32 bits
+            # a cut that is a score of the pool is compared as it is stored, in 32 bits; DuckDB takes a bare number for
+            # a decimal and rounds that to another float
             told = f"printf('%.4f {sign} %.4f', score, {cuts[key]!r})"
-            fails.append((f"score {sign} {cuts[key]!r}::FLOAT", code, told))
+            fails.append((f"score {sign} '{cuts[key]!r}'::DOUBLE::FLOAT", code, told))
     reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
     detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
     cap = rules.texts_per_image
