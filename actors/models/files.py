@@ -50,10 +50,8 @@ def find_model(model: Model) -> Path:
     (`demo/scorer`); `hub` is looked up in the local hub cache. ModelMissing if there is no such folder, if
     it has no config or weights, or if the weights are not those that `sha256` names.
     """
-    name = model.path or model.hub
-    if name is None:
-        raise ModelMissing(f"The recipe's model names neither a path nor a hub repository.\n{_ways_out(model)}")
-    folder = locate(model.path) if model.path else _hub_folder(name)
+    name = str(model.path or model.hub)
+    folder = locate(name) if model.path else _hub_folder(name)
     if folder is None or not folder.is_dir():
         where = "is no folder here" if model.path else "is not in the local hub cache"
         raise ModelMissing(f"The scoring model {name} {where}.\n{_ways_out(model)}")
