@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import gzip
+import re
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def ingest(source: str, out: str, warehouse: str, *, limit: int | None = None) -
             reader, present = _reader(con, source, plain)
             write(con, _candidates(reader, present, limit), out, row_group=ROW_GROUP)
             rows: int = con.execute(f"SELECT count(*) FROM read_parquet({quoted(out)})").fetchall()[0][0]
-    except (duckdb.Error, csv.Error, zlib.error, EOFError, OSError) as error:
+    except (duckdb.Error, csv.Error, zlib.error, UnicodeDecodeError, EOFError, OSError) as error:
         raise SourceError(
             f"{source} cannot be read: {_told(error)}\nRepair the file, or export the log again."
         ) from error
@@ -105,14 +106,14 @@ def _reader(con: duckdb.DuckDBPyConnection, source: str, plain: Path) -> tuple[s
 def _header(path: Path, separator: str) -> list[str]:
     """The columns that the first line names; one without a name, or with one that stood before, gets a name."""
     opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
         named = next(csv.reader(file, delimiter=separator), [])
     return [name if name and name not in named[:place] else f"column {place}" for place, name in enumerate(named)]
 
 
 def _told(error: Exception) -> str:
     """What DuckDB says of a file (it names line and column), without the page that follows."""
-    said = " ".join(str(error).split("LINE 1:")[0].split("Possible fixes")[0].split())
+    said = " ".join(re.split("LINE 1:|Possible fixes|Stack Trace", str(error))[0].split())
     return said[:300]
 
 

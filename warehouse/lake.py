@@ -137,13 +137,22 @@ def _database(place: Location, read_only: bool) -> duckdb.DuckDBPyConnection:
     """The database of this process that holds the warehouse; a catalogue that was replaced is attached anew."""
     with _attaching:
         inode, database = _attached.pop((place.catalog, read_only), (-1, None))
-        if database is not None and inode != _inode(place):
+        if database is not None and (inode != _inode(place) or not _sound(database)):
             database.close()
             database = None
         if database is None:
             database = _opened(place, read_only)
         _attached[place.catalog, read_only] = (_inode(place), database)
         return database
+
+
+def _sound(database: duckdb.DuckDBPyConnection) -> bool:
+    """False after an internal error of DuckDB, which a broken file can cause: it then refuses all further work."""
+    try:
+        database.execute("SELECT 1")
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _inode(place: Location) -> int:
