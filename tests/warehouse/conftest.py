@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import count
@@ -258,17 +258,25 @@ def _candidate(row: Row) -> Row:
     return known | dict(zip(ROLES, said, strict=False)) | {"impressions": 100, "clicks": row.get("clicks")}
 
 
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
+    """Makes an empty warehouse."""
+
+    def make() -> World:
+        folder = tmp_path_factory.mktemp("world")
+        prepare(str(folder / "lake"))
+        return World(str(folder / "lake"), Parts(folder / "parts"))
+
+    return make
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(made: Callable[[], World]) -> World:
     """An empty warehouse."""
-    warehouse = str(tmp_path / "lake")
-    prepare(warehouse)
-    return World(warehouse, Parts(tmp_path / "parts"))
+    return made()
 
 
-@pytest.fixture(scope="package")
-def bare(tmp_path_factory: pytest.TempPathFactory) -> World:
+@pytest.fixture(scope="session")
+def bare(made: Callable[[], World]) -> World:
     """An empty warehouse for the tests that leave nothing in it."""
-    folder = tmp_path_factory.mktemp("bare")
-    prepare(str(folder / "lake"))
-    return World(str(folder / "lake"), Parts(folder / "parts"))
+    return made()

@@ -1,0 +1,138 @@
+"""Which pairs stay: by scores that are frozen, by a cap, and without a model; embeddings are computed once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from warehouse import schemas
+from warehouse.lake import connect
+from warehouse.pairs import SURVIVOR, Rules, judge, make_pairs, missing_pictures, missing_texts
+
+if TYPE_CHECKING:
+    from conftest import World
+
+Row = dict[str, Any]
+TENTHS = [n / 10 for n in range(10, 0, -1)]
+
+
+def _judge(
+    world: World, scores: Sequence[float | None], rules: Rules, *, model: str | None = "m", one_image: bool = False
+) -> tuple[list[Row], dict[str, float]]:
+    """The judged pairs, in the order of `scores`: the picture's vector is (1), the text's is its score."""
+    images = [1 if one_image else n for n in range(1, len(scores) + 1)]
+    pairs = [
+        {"image_id": image, "text_id": n, "role": "query", "candidate_id": n, "own_image": image}
+        for n, image in enumerate(images)
+    ]
+    looked = [{"url": f"http://a.example/{image}", "image_id": image, "embedding": [1.0]} for image in set(images)]
+    words = [{"text_id": n, "embedding": [score]} for n, score in enumerate(scores) if score is not None]
+    out = world.folder()
+    name, cuts = judge(
+        world.warehouse,
+        world.part(schemas.PAIRS, pairs),
+        [world.part(schemas.LOOKED, looked)],
+        [world.part(schemas.EMBEDDED, words)],
+        model,
+        rules,
+        out,
+    )
+    assert json.loads((out / "cuts.json").read_text()) == cuts
+    return sorted(world.rows_in(name), key=lambda row: row["text_id"]), cuts
+
+
+def test_a_fraction_is_cut_where_datacomp_cuts_it(bare: World) -> None:
+    # DataComp's baselines/apply_filter.py: the cut is sorted_desc[int(n * fraction)], and a pair stays at the cut
+    judged, cuts = _judge(bare, TENTHS, Rules(None, None, 0.3, None))
+    assert cuts == {"top_fraction_score": pytest.approx(0.7)}
+    assert [row["reason"] for row in judged] == [None] * 4 + ["clip_score_low"] * 6
+    assert judged[4]["detail"] == "0.6000 < 0.7000"
+
+
+def test_a_fraction_of_one_keeps_all_that_have_a_score(bare: World) -> None:
+    judged, cuts = _judge(bare, [*TENTHS, None], Rules(None, None, 1.0, None))
+    assert cuts == {"top_fraction_score": pytest.approx(0.1)}
+    assert [row["reason"] for row in judged] == [None] * 10 + ["clip_score_low"]
+
+
+def test_a_score_is_held_against_both_bounds_and_stays_at_them(bare: World) -> None:
+    judged, cuts = _judge(bare, TENTHS, Rules(0.3, 0.9, None, None))
+    assert cuts == {"min_score": 0.3, "max_score": 0.9}
+    assert [row["reason"] for row in judged] == ["clip_score_high"] + [None] * 7 + ["clip_score_low"] * 2
+    assert [judged[0]["detail"], judged[9]["detail"]] == ["1.0000 > 0.9000", "0.1000 < 0.3000"]
+
+
+def test_only_the_best_texts_of_a_picture_stay_under_the_cap(bare: World) -> None:
+    judged, _ = _judge(bare, [0.5, 0.9, 0.1, 0.9], Rules(0.2, None, None, 2), one_image=True)
+    assert [row["reason"] for row in judged] == ["not_selected", None, "clip_score_low", None]
+    assert judged[0]["detail"] == "3 > 2 texts"
+
+
+def test_a_pair_without_an_embedding_has_no_score_and_says_so(bare: World) -> None:
+    judged, _ = _judge(bare, [0.5, None], Rules(None, None, None, None))
+    assert [(row["score"], row["reason"], row["detail"]) for row in judged] == [
+        (0.5, None, None),
+        (None, "clip_score_low", "no score"),
+    ]
+
+
+def test_without_a_model_there_is_no_score_and_only_the_cap_applies(bare: World) -> None:
+    judged, cuts = _judge(bare, [0.5, None, 0.1], Rules(None, None, None, 2), model=None, one_image=True)
+    assert cuts == {}
+    assert [(row["score"], row["reason"]) for row in judged] == [(None, None), (None, None), (None, "not_selected")]
+
+
+def test_a_pair_is_made_of_what_stays_on_the_picture_that_stands_for_the_rows_own(bare: World) -> None:
+    sifted = bare.sifted([{"candidate_id": n, "url": f"u{n}"} for n in range(4)] + [{"candidate_id": 4, "reason": "x"}])
+    texts = bare.told({n: ["a cat", ("bad", "text_pii")] for n in range(5)})
+    looked = [{"url": f"u{n}", "image_id": n} for n in range(3)] + [{"url": "u3", "reason": "fetch_dns"}]
+    joined: list[Row] = [{"image_id": 0, "survivor": 0}, {"image_id": 1, "survivor": 0}]
+    joined += [{"image_id": 2, "survivor": 2, "reason": "benchmark_overlap"}]
+    parts = bare.part(schemas.LOOKED, looked), bare.part(schemas.JOINED, joined)
+    made = make_pairs(bare.warehouse, sifted, texts, [parts[0]], parts[1], bare.folder())
+    found = [(row["image_id"], row["candidate_id"], row["own_image"], row["role"]) for row in bare.rows_in(made)]
+    assert found == [(0, 0, 0, "query"), (0, 1, 1, "query")]
+
+
+def test_what_the_warehouse_has_embedded_is_not_asked_for_again_and_is_used(world: World) -> None:
+    pairs = world.part(schemas.PAIRS, [{"image_id": 5, "text_id": n, "candidate_id": n} for n in (1, 2)])
+    texts = world.part(
+        schemas.SIFTED_TEXTS, [{"candidate_id": n, "text_id": n, "norm": f"text {n}"} for n in (1, 2, 3)]
+    )
+    looked = [world.part(schemas.LOOKED, [])]
+    for model in ("m", "other"):
+        assert [
+            world.rows_in(part) for part in missing_texts(world.warehouse, pairs, texts, model, world.folder())
+        ] == [[{"text_id": 1, "norm": "text 1"}, {"text_id": 2, "norm": "text 2"}]]
+    with connect(world.warehouse) as con:
+        con.execute("""INSERT INTO lake.embeddings VALUES
+            ('text', 1, 'm', [0.5]), ('text', 2, 'other', [0.5]), ('picture', 5, 'm', [0.5]), ('text', 5, 'm', [9])""")
+    (left,) = missing_texts(world.warehouse, pairs, texts, "m", world.folder())
+    assert world.rows_in(left) == [{"text_id": 2, "norm": "text 2"}]
+    assert missing_pictures(world.warehouse, pairs, looked, "m", world.folder()) is None
+    words = [world.part(schemas.EMBEDDED, [{"text_id": 2, "embedding": [1.0]}])]
+    name, _ = judge(world.warehouse, pairs, looked, words, "m", Rules(None, None, None, None), world.folder())
+    assert [row["score"] for row in world.rows_in(name)] == [0.25, 0.5]
+
+
+def test_a_survivor_that_a_model_has_not_seen_is_looked_at_again_apart_from_its_url(world: World) -> None:
+    """Its address shows another picture by now: one row of the log must not be told twice."""
+    url, other = "http://a.example/1", "http://a.example/2"
+    old, old_too = world.shot("old", phash=0), world.shot("old too", phash=-1)
+    log = [{"candidate_id": n, "url": one, "texts": [f"a cat {n}"]} for n, one in enumerate((url, other))]
+    world.publish(world.mill(log, {url: old, other: old_too}))
+    shown = {url: world.shot("changed", phash=0x0F0F0F0F0F0F0F0F), other: world.shot("copy", phash=1)}
+    again = world.mill(log, dict(shown), run_id="run-two")
+    pairs = world.part(schemas.PAIRS, [{**row, "own_image": row["image_id"]} for row in again.judged])
+    part = missing_pictures(world.warehouse, pairs, again.run.looked, "m", world.folder())
+    assert part is not None
+    (row,) = [row for row in world.rows_in(part) if row["bytes"] == old.data]
+    assert (row["url"], row["sha256"], row["reason"]) == (f"{SURVIVOR}{old.image_id}", old.sha256, None)
+    everything = world.part(schemas.PAIRS, [{"image_id": one.image_id} for one in (old, old_too)])
+    more = missing_pictures(world.warehouse, everything, again.run.looked, "m", world.folder())
+    assert more is not None
+    assert Path(more).name != Path(part).name, "other survivors are another part: it is known by its name"
