@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from prefect import flow
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from flows.server import run_url, running_server
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
 from tasks.plan import Plan, already, default_warehouse, make_plan
 from tasks.pool import cluster
@@ -74,6 +76,7 @@ def curate(
     names = already(plan)
     if names:
         return known_already(plan, names, named=release is not None)
+    _announce()
     with cluster(plan.workers):
         result = _mill(plan)
     emit_event(
@@ -90,6 +93,13 @@ def curate(
 
         result["training"] = train_flow(plan.release, plan.warehouse)
     return result
+
+
+def _announce() -> None:
+    """Where this very run can be watched."""
+    server = running_server()
+    if server is not None and flow_run.id:
+        print(f"This run: {run_url(server, flow_run.id)}", file=sys.stderr)
 
 
 def known_already(plan: Plan, names: Sequence[str], *, named: bool) -> dict[str, Any]:

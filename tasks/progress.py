@@ -12,8 +12,8 @@ from uuid import UUID
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 
-EVERY_S = 2.0
-"""Seconds between two lines, and between two updates of the artifact: the server is asked rarely."""
+EVERY_S = {True: 1.0, False: 10.0}
+"""Seconds between two moves of a terminal's bar, and between two plain lines; the artifact follows either."""
 
 
 class Progress:
@@ -39,7 +39,7 @@ class Progress:
         self.done += 1
         self.rows += rows
         now = time.monotonic()
-        if now - self.told >= EVERY_S or self.done == self.total:
+        if now - self.told >= EVERY_S[self.terminal] or self.done == self.total:
             self.told = now
             self.tell(now)
 
@@ -47,7 +47,7 @@ class Progress:
         """So many steps of so many are done, and something worth reading."""
         self.done, self.total, self.note = done, total, note
         now = time.monotonic()
-        if now - self.told >= EVERY_S or done == total:
+        if now - self.told >= EVERY_S[self.terminal] or done == total:
             self.told = now
             self.tell(now)
 

@@ -7,17 +7,22 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterDeploymentId, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events import emit_event
 
+from demo.log import build, live_log
+from demo.site import serve
 from flows.bootstrap import SILENT_RUNS, WORK_POOL, prepare_server
 from flows.server import ensure_server
+from warehouse.releases import list_releases
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,3 +106,58 @@ def test_preparing_a_server_twice_changes_nothing(deployed: SyncPrefectClient) -
     (automation,) = deployed.read_automations_by_name(SILENT_RUNS)
     assert automation.enabled
     assert getattr(automation.trigger, "within", None) == timedelta(minutes=10)
+
+
+@pytest.fixture
+def worker(deployed: SyncPrefectClient, in_own_home: Path, tmp_path: Path) -> Iterator[Path]:
+    """A real worker of the pool, ended after the test; the file of its log. No run of another test waits for it."""
+    for run in deployed.read_flow_runs():
+        deployed.delete_flow_run(run.id)
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
+    with open(log, "w") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path)
+        yield log
+        process.terminate()
+        process.wait(60)
+
+
+def _finished(client: SyncPrefectClient, flow_runs: FlowRunFilter, log: Path) -> FlowRun:
+    """The one run of the filter, when it has ended."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        for run in client.read_flow_runs(flow_run_filter=flow_runs):
+            if run.state is not None and run.state.is_final():
+                return run
+        time.sleep(1)
+    raise AssertionError(f"no run ended in time; the worker said:\n{log.read_text()}")
+
+
+def test_a_worker_curates_and_the_release_starts_a_training_that_is_recorded(
+    deployed: SyncPrefectClient, worker: Path, tmp_path: Path
+) -> None:
+    recipe = yaml.safe_load((ROOT / "recipes" / "demo.yaml").read_text())
+    recipe["training"] = {"model": "tiny", "samples": 256, "batch": 32}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(recipe))
+    lake = str(tmp_path / "lake")
+    build(tmp_path / "world", rows=120)
+    with serve(tmp_path / "world") as base:
+        curate = deployed.create_flow_run_from_deployment(
+            _deployment(deployed, "curate").id,
+            parameters={
+                "source": str(live_log(tmp_path / "world", base)),
+                "recipe": str(tmp_path / "small.yaml"),
+                "release": "by-event",
+                "warehouse": lake,
+                "allow_hosts": [urlsplit(base).netloc],
+            },
+        )
+        milled = _finished(deployed, FlowRunFilter(id=FlowRunFilterId(any_=[curate.id])), worker)
+    assert milled.state is not None
+    assert milled.state.is_completed(), f"{milled.state.message}\n{worker.read_text()}"
+    of_train = FlowRunFilterDeploymentId(any_=[_deployment(deployed, "train").id])
+    trained = _finished(deployed, FlowRunFilter(deployment_id=of_train), worker)
+    assert trained.state is not None
+    assert trained.state.is_completed(), f"{trained.state.message}\n{worker.read_text()}"
+    (release,) = list_releases(lake)
+    assert (release.release, release.trainings) == ("by-event", 1)
