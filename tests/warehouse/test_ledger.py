@@ -113,6 +113,9 @@ def test_a_row_that_only_repeats_what_was_turned_away_is_told_so(bare: World) ->
     log += [{"candidate_id": 2, "url": URLS[0], "texts": ["good"]}]
     milled = bare.mill(log, dict(shown), model="m", vectors=VECTORS, rules=RULES)
     assert [milled.ledger[n]["reason"] for n in range(3)] == ["clip_score_low", "duplicate", None]
+    log += [{"candidate_id": 3, "url": URLS[0], "texts": ["good", "mute"]}]  # mute is new, and turned away
+    milled = bare.mill(log, dict(shown), model="m", vectors=VECTORS, rules=RULES)
+    assert milled.ledger[3]["reason"] == "duplicate"
 
 
 def test_without_publication_what_would_have_been_kept_is_not_published(bare: World) -> None:

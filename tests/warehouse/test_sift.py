@@ -75,11 +75,11 @@ def test_impressions_alone_say_how_well_known_a_row_is(bare: World) -> None:
 
 
 def test_the_best_rows_of_a_query_stay_by_rate_then_impressions_then_id(bare: World) -> None:
-    shown = [(100, 9, "cat"), (100, 50, "cat"), (200, 101, "cat"), (100, 50, "cat"), (100, 2, "dog"), (1, 1, "cat")]
+    shown = [(300, 9, "cat"), (100, 50, "cat"), (200, 101, "cat"), (100, 50, "cat"), (100, 2, "dog"), (1, 1, "cat")]
     log: list[Row] = [{"impressions": seen, "clicks": hits, "query": query} for seen, hits, query in shown]
     log += [{"impressions": 100, "clicks": 5}] * 4  # rows without a query compete with nobody
     sifted, _ = _sift(bare, log, clicks=Clicks(10, 0.01, 1, 99, top_k=2))
-    # 102 / 300 = 0.34 > 51 / 200 = 0.255 twice, of which the smaller id stays, > 10 / 200
+    # 102 / 300 = 0.34 > 51 / 200 = 0.255 twice, of which the smaller id stays, > 10 / 400 however often it was shown
     assert _reasons(sifted)[:6] == ["not_in_top_k", None, None, "not_in_top_k", None, "too_few_impressions"]
     assert _reasons(sifted)[6:] == [None] * 4
     assert [sifted[3]["detail"], sifted[0]["detail"]] == ["3 > 2", "4 > 2"]
