@@ -26,6 +26,8 @@ bench-env: .venv  ## the peers' own environments, for benches that compare
 
 # uv resolves here because the back-port `dataclasses` that img2dataset asks for has to be overridden away
 .venv: pyproject.toml constraints.txt overrides.txt
+	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "python3 is not 3.11 or 3.12, which img2dataset needs: put one of them first on PATH"; exit 1; }
 	test -x $(PY) || python3 -m venv .venv
 	$(PY) -m pip install --quiet -c constraints.txt uv
 	.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --override overrides.txt -e '.[dev]'

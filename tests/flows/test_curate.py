@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from warehouse.lake import connect
 
+ROOT = Path(__file__).parents[2]
 ROWS = 160
 PATIENCE_S = 400
 SAME = "candidate_id, source_row, url, outcome, stage, reason, detail, image_id, release"
@@ -171,6 +173,24 @@ def test_a_run_killed_in_fetch_look_and_publish_goes_on_to_the_same_release(
     assert told["no_op"] is False
     assert told["release"] == first[1]["release"]
     assert _all_that_counts(lake) == _wanted(first)
+
+
+def test_a_release_that_fails_its_validation_is_not_published_and_every_row_says_so(
+    own_home: Path, crawl: Crawl, first: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    recipe = yaml.safe_load((ROOT / "recipes" / "unscored.yaml").read_text())
+    (tmp_path / "strict.yaml").write_text(yaml.safe_dump({**recipe, "validation": {"min_pairs": 10**6}}))
+    words = ["--recipe", str(tmp_path / "strict.yaml"), "--warehouse", str(first[0]), *crawl.allow]
+    done = _run(own_home, "curate", crawl.log, *words)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "wanted at least 1e+06" in done.stderr
+    with connect(str(first[0]), read_only=True) as con:
+        kept, held = con.execute(
+            "SELECT count(*) FILTER (outcome = 'kept'), count(*) FILTER (reason = 'not_published') FROM ledger"
+        ).fetchall()[0]
+        releases = con.execute("SELECT count(*) FROM releases WHERE recipe_name = 'strict'").fetchall()[0][0]
+    assert (kept, held, releases) == (0, first[1]["counts"]["kept"], 0)
 
 
 def test_sql_answers_while_a_run_is_under_way(own_home: Path, crawl: Crawl, first: tuple[Path, dict[str, Any]]) -> None:
