@@ -36,7 +36,7 @@ def test_a_larger_ratio_is_better_also_where_the_figure_is_seconds() -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["fetch ", "publish ", "peak memory of flow", "peak memory of fetch actor", "left out"]
+    "told", ["sift ", "publish ", "peak memory of flow", "peak memory of fetch actor", "left out"]
 )
 def test_what_has_no_peer_is_told_on_standard_error(told: str) -> None:
     assert told in _measured().stderr
