@@ -42,20 +42,20 @@ class Reader:
     def __call__(self, job: ReadJob) -> int:
         """Write both parts of the job; the number of candidates read."""
         table = pq.ParquetFile(job.candidates).read_row_group(job.row_group)
-        _write(self.texts_of(table), job.texts)
-        _write(self.rows_of(table), job.rows)  # last: the part that says that the job is done
+        texts = self.texts_of(table)
+        _write(texts, job.texts)
+        spoken = set(texts["candidate_id"].to_pylist())
+        _write(self.rows_of(table, spoken), job.rows)  # last: the part that says that the job is done
         return int(table.num_rows)
 
-    def rows_of(self, table: pa.Table) -> pa.Table:
-        """candidate_id, reason, detail, host: what is wrong with the row itself."""
-        texts = [table[role].to_pylist() for role in self.roles]
-        spoken = [any(text and text.strip() for text in row) for row in zip(*texts, strict=True)]
+    def rows_of(self, table: pa.Table, spoken: set[int]) -> pa.Table:
+        """candidate_id, reason, detail, host: what is wrong with the row itself; `spoken` are those with a text."""
         columns = zip(
             table["url"].to_pylist(),
             table["impressions"].to_pylist(),
             table["clicks"].to_pylist(),
             table["fault"].to_pylist(),
-            spoken,
+            [candidate in spoken for candidate in table["candidate_id"].to_pylist()],
             strict=True,
         )
         blocked = self.blocked.rejects(pa.RecordBatch.from_pydict({"url": table["url"].combine_chunks()})).to_pylist()
@@ -90,13 +90,15 @@ class Reader:
         return bad_url
 
     def texts_of(self, table: pa.Table) -> pa.Table:
-        """One row per candidate and role that has a text: schemas.READ_TEXTS."""
+        """One row per candidate and role with a text, of which something is left when it is normalised: READ_TEXTS."""
         parts = [self.role_of(table, place, role) for place, role in enumerate(self.roles)]
         return pa.concat_tables(parts).sort_by([("candidate_id", "ascending"), ("place", "ascending")])
 
     def role_of(self, table: pa.Table, place: int, role: str) -> pa.Table:
-        held = table.filter(pc.fill_null(pc.greater(pc.utf8_length(pc.utf8_trim_whitespace(table[role])), 0), False))
+        held = table.filter(pc.is_valid(table[role]))
         batch = measure(held[role].combine_chunks().cast(pa.string()))
+        said = pc.not_equal(batch.column("norm"), "")
+        held, batch = held.filter(said), batch.filter(said)
         reason, detail = first_reasons(batch, self.filters)
         size = batch.num_rows
         ids = [content_id(norm.encode()) for norm in batch.column("norm").to_pylist()]

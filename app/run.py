@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import redirect_stdout
 from typing import Any
 
 from app.show import say, table
@@ -46,16 +47,17 @@ def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
     _server()
     from flows.curate import curate as flow
 
-    result: dict[str, Any] = flow(
-        asked.source,
-        recipe=asked.recipe,
-        release=asked.release,
-        warehouse=asked.warehouse,
-        limit=asked.limit,
-        workers=asked.workers,
-        allow_hosts=asked.allow_host,
-        train=asked.train,
-    )
+    with redirect_stdout(sys.stderr):  # Ray prints there when a worker dies; ours is for the answer alone
+        result: dict[str, Any] = flow(
+            asked.source,
+            recipe=asked.recipe,
+            release=asked.release,
+            warehouse=asked.warehouse,
+            limit=asked.limit,
+            workers=asked.workers,
+            allow_hosts=asked.allow_host,
+            train=asked.train,
+        )
     return result
 
 

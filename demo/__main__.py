@@ -70,8 +70,8 @@ def _summary(lake: str, raw: dict[str, Any]) -> None:
     """The funnel, rows kept and rejected, the release, the trainings, and what to type next."""
     _, funnel = query(
         lake,
-        """SELECT coalesce(stage, '') AS stage, coalesce(reason, outcome) AS fate, count(*) AS rows FROM ledger
-           GROUP BY ALL ORDER BY fate = 'kept', rows DESC""",
+        """SELECT stage, coalesce(reason, outcome) AS fate, count(*) AS rows FROM ledger
+           GROUP BY stage, fate ORDER BY fate = 'kept', rows DESC""",
     )
     print("What became of every row of the log:")
     table(["stage", "fate", "rows"], funnel)
@@ -112,15 +112,15 @@ def _compare(lake: str, raw: dict[str, Any]) -> None:
 def _next(lake: str) -> None:
     command = "zeromill" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/zeromill"
     print("What to try now:")
-    for line in (
-        f"{command} sql --warehouse {lake}                    # a prompt; SHOW TABLES; lists what there is",
-        f"{command} why --row 3 --warehouse {lake}            # everything decided about a row",
-        f"{command} export {RELEASE} --to shards --warehouse {lake}",
-        f"{command} up                                             # the Prefect UI, with this run's funnel and report",
-        f"{command} curate YOUR_LOG.parquet --recipe unscored      # your own log",
-        f"{command} down                                           # end the local server",
+    for words, about in (
+        (f"sql --warehouse {lake}", "a prompt; SHOW TABLES; lists what there is"),
+        (f"why --row 3 --warehouse {lake}", "everything decided about a row"),
+        (f"export {RELEASE} --to shards --warehouse {lake}", "WebDataset for your own trainer"),
+        ("up", "where the Prefect UI is, with this run's funnel and report"),
+        ("curate YOUR_LOG.parquet --recipe unscored", "your own log"),
+        ("down", "end the local server"),
     ):
-        print(f"  {line}")
+        print(f"  {command + ' ' + words:<72} # {about}")
 
 
 if __name__ == "__main__":

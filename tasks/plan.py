@@ -14,7 +14,7 @@ from warehouse.errors import WarehouseError
 from warehouse.ids import file_hash, fingerprint
 from warehouse.ingest import check_source
 from warehouse.lake import anywhere, exists, locate
-from warehouse.releases import released_as
+from warehouse.releases import check_free, released_as
 
 VERSION = "1"
 """Of what a run does as a whole: raised when the same source and recipe would give another release."""
@@ -81,6 +81,8 @@ def make_plan(
     check_disk(warehouse)
     hosts = tuple(sorted(set(allow)))
     run_id = run_identity(path, chosen, model, hosts, limit)
+    if release is not None:
+        check_free(warehouse, release, run_id)
     return Plan(
         source=str(path.resolve()),
         recipe=chosen,

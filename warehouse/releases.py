@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from warehouse.errors import UnknownRelease
+from warehouse.errors import NameTaken, UnknownRelease
 from warehouse.lake import connect, exists
 from warehouse.tables import tables_of
 
@@ -72,3 +72,13 @@ def find_release(warehouse: str, name: str) -> Listed:
 def released_as(warehouse: str, fingerprint: str) -> list[str]:
     """The names under which the run of this fingerprint was published, the oldest first."""
     return [listed.release for listed in reversed(list_releases(warehouse)) if listed.fingerprint == fingerprint]
+
+
+def check_free(warehouse: str, name: str, fingerprint: str) -> None:
+    """Raise NameTaken where a release of that name holds something else than the run of this fingerprint."""
+    for listed in list_releases(warehouse):
+        if listed.release == name and listed.fingerprint != fingerprint:
+            raise NameTaken(
+                f"A release {name} exists already and holds something else.\n"
+                "Releases never change: give this one another name with --release."
+            )
