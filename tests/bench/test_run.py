@@ -35,9 +35,7 @@ def test_a_larger_ratio_is_better_also_where_the_figure_is_seconds() -> None:
         assert line["ratio"] == pytest.approx(better)
 
 
-@pytest.mark.parametrize(
-    "told", ["sift ", "publish ", "peak memory of flow", "peak memory of fetch actor", "left out"]
-)
+@pytest.mark.parametrize("told", ["sift ", "publish ", "peak memory of flow", "peak memory of fetch actor", "left out"])
 def test_what_has_no_peer_is_told_on_standard_error(told: str) -> None:
     assert told in _measured().stderr
 
