@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from app.show import say, table
 from bench import command, peers, source
-from demo.site import serve
+from bench.site import serve
 from filters.load import load_recipe
 from tasks.stages import FETCH_LANES, FETCH_THREADS
 from warehouse.ingest import ingest
@@ -119,7 +119,18 @@ def _runs(place: Place, sizes: Sequence[int]) -> dict[int, command.Watched]:
             say(f"  {stage:<10}{seconds:8.2f} s{speed}")
         for kind, peak in sorted(watched.peaks.items()):
             say(f"  peak memory of {kind:<24}{_mb(peak):>10}")
+    if len(sizes) > 1:
+        _tell_further(sizes[-1] - sizes[-2], runs[sizes[-2]].stages, runs[sizes[-1]].stages)
     return runs
+
+
+def _tell_further(rows: int, fewer: dict[str, float], more: dict[str, float]) -> None:
+    """What is left of each stage's speed when the start of its actors and tasks is taken away."""
+    say(f"\nthe {rows} rows by which the last run was longer")
+    for stage, seconds in more.items():
+        further = seconds - fewer[stage]
+        if stage not in ("start", "end") and further > 0:
+            say(f"  {stage:<10}{further:8.2f} s{rows / further:12,.0f} rows/s")
 
 
 def _no_op(rows: int, again: command.Watched) -> Line:
