@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,15 @@ VERSION = "1"
 """Of what a run does as a whole: raised when the same source and recipe would give another release."""
 
 LEAST_FREE_BYTES = 200 << 20
+
+NAME = re.compile(r"\w[\w.-]{0,63}")
+"""Of a release: it becomes the name of a folder and of an event."""
+
+HOST_AND_PORT = re.compile(r"([\w.-]+|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+
+
+class PlanError(Exception):
+    """A run that was asked for in words that cannot be followed; the message says which would do."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Plan:
 
 def default_warehouse() -> str:
     """ZEROMILL_WAREHOUSE, or the folder `lake` here."""
-    return os.environ.get("ZEROMILL_WAREHOUSE", "lake")
+    return os.environ.get("ZEROMILL_WAREHOUSE") or "lake"
 
 
 def make_plan(
@@ -72,8 +82,9 @@ def make_plan(
 ) -> Plan:
     """Check everything that can be checked before a row is touched, and name the run.
 
-    Raises SourceError, RecipeError, ModelMissing or WarehouseError, each with the next step.
+    Raises PlanError, SourceError, RecipeError, ModelMissing or WarehouseError, each with the next step.
     """
+    check_words(release, allow)
     chosen = load_recipe(recipe)
     path = check_source(source)
     folder = find_model(chosen.model) if chosen.model is not None else None
@@ -103,15 +114,37 @@ def run_identity(source: Path, recipe: Recipe, model: str | None, allow: tuple[s
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    """The source's name without its format, as far as it may stand in a release's."""
+    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    return re.sub(r"[^\w.-]+", "-", stem).strip(".-")[:60] or "log"
+
+
+def check_words(release: str | None, allow: tuple[str, ...]) -> None:
+    """Raise PlanError for a release's name that is no name, and for an allowed host without its port."""
+    if release is not None and not NAME.fullmatch(release):
+        raise PlanError(
+            f"A release cannot be named {release[:60]!r}.\n"
+            "Use letters, digits, `_`, `.` and `-`, at most 64, a letter or digit first."
+        )
+    for host in allow:
+        if not HOST_AND_PORT.fullmatch(host):
+            raise PlanError(
+                f"--allow-host {host[:60]!r} is not HOST:PORT.\nWrite it like 10.0.0.7:8080, without http://."
+            )
 
 
 def check_disk(warehouse: str) -> None:
     """Raise WarehouseError where the warehouse's disk is full before anything was written."""
     folder = locate(warehouse).work
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+    except OSError as error:  # a folder on the way that may not be entered
+        raise WarehouseError(
+            f"Cannot look into the warehouse {warehouse}: {error.strerror}\n"
+            "Name another with --warehouse or ZEROMILL_WAREHOUSE, or make this one writable."
+        ) from error
     if free < LEAST_FREE_BYTES:
         raise WarehouseError(
             f"Only {free >> 20} MB are free where the warehouse {warehouse} is.\n"
