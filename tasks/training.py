@@ -66,6 +66,9 @@ def train_model(job: Job) -> dict[str, Any]:
             return train(TrainJob(job.parts, job.out, job.training, job.evaluate), tell)
         except ValueError as error:
             raise TrainingError(f"{job.release} cannot be trained on: {error}") from error
+        finally:
+            for part in job.parts:
+                Path(part).unlink(missing_ok=True)  # a second copy of the pictures would outlive a forgetting
 
 
 @task(name="record", cache_policy=NO_CACHE)
@@ -76,6 +79,4 @@ def record(job: Job, metrics: dict[str, Any], flow_run_id: str) -> str:
         job.warehouse,
         Trained(job.training_id, job.release, flow_run_id, job.out, asked, metrics, job.started_at),
     )
-    for part in job.parts:
-        Path(part).unlink()  # the release has the pictures: a second copy of them would outlive a forgetting
     return job.out
