@@ -90,7 +90,7 @@ def run_pool(
     """
     pool = _Pool(build, jobs, lanes, gpus_each)
     try:
-        for _ in range(max(1, min(workers, len(jobs), cpus()))):
+        for _ in range(min(len(jobs), max(1, min(workers, cpus())))):  # no jobs, no actor
             pool.add_actor()
         yield from pool.results()
     finally:

@@ -30,7 +30,9 @@ class Progress:
 
     def __enter__(self) -> Progress:
         if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
-            made = create_progress_artifact(0.0, key=f"progress-{self.stage}", description=f"{self.stage} in parts")
+            made = create_progress_artifact(
+                0.0 if self.total else 100.0, key=f"progress-{self.stage}", description=f"{self.stage} in parts"
+            )
             self.artifact = made if isinstance(made, UUID) else None
         return self
 

@@ -50,6 +50,10 @@ class Writing(Protocol):
 Job = TypeVar("Job", bound=Writing)
 
 
+class ReadFailed(Exception):
+    """A row group of the log took its actor down again and again; the message says what to do next."""
+
+
 @dataclass(frozen=True)
 class WordsJob:
     """A Parquet file of text_id and norm, and the part of vectors to write."""
@@ -72,7 +76,7 @@ def read(plan: Plan, candidates: str) -> tuple[list[str], list[str]]:
     with Progress("read", len(left), "rows") as progress:
         for job, done in run_pool(partial(Reader, plan.recipe), left, workers=plan.workers):
             if isinstance(done, SetAside):
-                raise RuntimeError(f"Reading the log {done.why} (row group {job.row_group}).\nGive the machine memory.")
+                raise ReadFailed(f"Row group {job.row_group} of the log {done.why}.\nFree memory, then run again.")
             progress.advance(done)
     return [job.rows for job in jobs], [job.texts for job in jobs]
 
