@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from app.show import say, table
 
@@ -19,34 +20,39 @@ def sql(asked: argparse.Namespace) -> int:
     from warehouse.query import query, query_to
 
     if asked.query is None:
-        return _prompt(asked.warehouse)
+        return _prompt(asked)
     if asked.out is not None:
         say(f"{query_to(asked.warehouse, asked.query, asked.out)} rows in {asked.out}")
         return 0
-    names, rows = query(asked.warehouse, asked.query)
-    if asked.json:
-        for row in rows:
-            print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str))
-    else:
-        table(names, rows)
+    _answer(*query(asked.warehouse, asked.query), as_json=asked.json)
     return 0
 
 
-def _prompt(warehouse: str) -> int:
-    """Read statements that end with a semicolon until the input ends."""
+def _answer(names: list[str], rows: list[tuple[Any, ...]], *, as_json: bool) -> None:
+    if not as_json:
+        table(names, rows)
+        return
+    for row in rows:
+        print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False, default=str))
+
+
+def _prompt(asked: argparse.Namespace) -> int:
+    """Read statements that end with a semicolon until the input ends; 1 where a script's statement was refused."""
     from warehouse.errors import WarehouseError
     from warehouse.query import query
 
-    if sys.stdin.isatty():
+    terminal, refused = sys.stdin.isatty(), 0
+    if terminal:
         import readline  # noqa: F401  arrows and history at the prompt
 
         say("Statements end with ; and `SHOW TABLES;` lists what there is. Ctrl-D leaves.")
     for statement in _statements():
         try:
-            table(*query(warehouse, statement))
+            _answer(*query(asked.warehouse, statement), as_json=asked.json)
         except WarehouseError as error:
+            refused += 1
             say(str(error))
-    return 0
+    return 1 if refused and not terminal else 0
 
 
 def _statements() -> Iterator[str]:

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from app.show import table
 
@@ -81,19 +80,24 @@ def _warehouse(warehouse: str) -> Finding:
     from warehouse.lake import exists
     from warehouse.releases import list_releases
 
-    if not exists(warehouse):
-        return Finding("warehouse", None, f"none at {warehouse} yet", "`zeromill curate` makes it.")
     try:
+        if not exists(warehouse):
+            return Finding("warehouse", None, f"none at {warehouse} yet", "`zeromill curate` makes it.")
         return Finding("warehouse", True, f"{warehouse}: {len(list_releases(warehouse))} releases")
-    except WarehouseError as error:
+    except (WarehouseError, OSError) as error:
         return Finding("warehouse", False, str(error), "Name another with --warehouse.")
 
 
 def _disk(warehouse: str) -> Finding:
-    folder = Path(warehouse).resolve()
-    while not folder.exists():
-        folder = folder.parent
-    free = shutil.disk_usage(folder).free / 1e9
+    from warehouse.lake import locate
+
+    folder = locate(warehouse).work
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free / 1e9
+    except OSError as error:  # a folder on the way that may not be entered
+        return Finding("disk", False, f"{folder}: {error.strerror}", "Name another with --warehouse.")
     good = free >= LEAST_FREE_GB
     return Finding("disk", good, f"{free:.0f} GB free at {folder}", "" if good else "Make room: pictures are large.")
 
@@ -121,6 +125,9 @@ def _prefect(warehouse: str) -> Finding:
         server = running_server()
     except ServerError as error:
         return Finding("Prefect", False, str(error), "Unset PREFECT_API_URL for a local server.")
+    configured = os.environ.get("PREFECT_API_URL")
+    if server is None and configured:
+        return Finding("Prefect", False, f"nothing answers at {configured}", "Start it, or unset PREFECT_API_URL.")
     if server is None:
         return Finding("Prefect", None, "no server is running", "`zeromill curate` and `zeromill up` start one.")
     return Finding("Prefect", True, server.ui_url)

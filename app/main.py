@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = asked.run(asked)
         return status
     except KeyboardInterrupt:
-        print("Stopped. What was done is kept: the same command goes on from here.", file=sys.stderr)
+        kept = " What was done is kept: the same command goes on from here." if asked.command == "curate" else ""
+        print(f"Stopped.{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -109,7 +110,7 @@ def _later(where: str) -> Callable[[argparse.Namespace], int]:
 
         module, name = where.split(":")
         if asked.warehouse is None:
-            asked.warehouse = os.environ.get("ZEROMILL_WAREHOUSE", "lake")
+            asked.warehouse = os.environ.get("ZEROMILL_WAREHOUSE") or "lake"
         status: int = getattr(import_module(module), name)(asked)
         return status
 
@@ -142,7 +143,7 @@ def _train(made: argparse.ArgumentParser) -> None:
 def _sql(made: argparse.ArgumentParser) -> None:
     made.add_argument("query", nargs="?", metavar="QUERY", help="any SELECT; the tables are those of the warehouse")
     made.add_argument("--out", type=Path, metavar="F", help="write the answer to F.parquet or F.csv")
-    _json(made)
+    made.add_argument("--json", action="store_true", help="one JSON object a row on standard output, for scripts")
 
 
 def _why(made: argparse.ArgumentParser) -> None:
@@ -153,7 +154,6 @@ def _why(made: argparse.ArgumentParser) -> None:
 
 
 def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a count: give 1 or more")
-    return number
+    return int(text)

@@ -81,6 +81,25 @@ def test_questions_to_a_warehouse_that_is_not_there_say_how_to_make_one(
     assert "zeromill releases" in _fails(capfd, "train", "nix", "--warehouse", str(tmp_path / "none"))
 
 
+@pytest.mark.parametrize("name", ["../elsewhere", "a/b", "", "two words"])
+def test_a_release_is_not_named_what_no_folder_may_be_named(
+    capfd: pytest.CaptureFixture[str], log: Path, name: str
+) -> None:
+    assert "cannot be named" in _fails(capfd, "curate", str(log), "--recipe", "unscored", "--release", name)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "http://127.0.0.1:80"])
+def test_an_allowed_host_without_effect_is_refused(capfd: pytest.CaptureFixture[str], log: Path, host: str) -> None:
+    assert "HOST:PORT" in _fails(capfd, "curate", str(log), "--recipe", "unscored", "--allow-host", host)
+
+
+def test_a_script_of_statements_fails_where_one_was_refused(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "app", "sql", "--warehouse", str(tmp_path / "none")]
+    done = subprocess.run(words, input="SELECT 1;\n", capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "zeromill curate" in done.stderr
+
+
 def test_why_asks_for_one_thing(capfd: pytest.CaptureFixture[str]) -> None:
     assert "one thing" in _fails(capfd, "why")
 
