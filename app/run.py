@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from contextlib import redirect_stdout
 from typing import Any
@@ -78,7 +79,8 @@ def _tell(result: dict[str, Any], warehouse: str) -> None:
     release = result["release"]
     if result["no_op"]:
         also = f" (also {', '.join(result['also'])})" if result["also"] else ""
-        print(f"Already published as {release}{also}: the same source and recipe, nothing to do.")
+        done = "Named" if result["added"] else "Already published as"
+        print(f"{done} {release}{also}: the same source and recipe, nothing to run.")
     else:
         counts = result["counts"]
         rows = [(step["stage"], step["reason"], step["rows"]) for step in result["funnel"]]
@@ -90,7 +92,7 @@ def _tell(result: dict[str, Any], warehouse: str) -> None:
         print(f"Published {release}: {made}.")
     if "training" in result:
         _tell_training(result["training"])
-    where = "" if warehouse == "lake" else f" --warehouse {warehouse}"
+    where = "" if warehouse == "lake" else f" --warehouse {shlex.quote(warehouse)}"
     print(f'Next: zeromill sql "SELECT * FROM ledger LIMIT 5"{where}   or: zeromill train {release}{where}')
 
 

@@ -106,9 +106,10 @@ def known_already(plan: Plan, names: Sequence[str], *, named: bool) -> dict[str,
     """The answer for a run that was published before; a new name is added to its release."""
     if named and plan.release not in names:
         add_name(plan.warehouse, plan.run_id, plan.release)
-        return {"release": plan.release, "run_id": plan.run_id, "no_op": True, "also": list(names)}
+        return {"release": plan.release, "run_id": plan.run_id, "no_op": True, "added": True, "also": list(names)}
     release = plan.release if named else names[0]
-    return {"release": release, "run_id": plan.run_id, "no_op": True, "also": [n for n in names if n != release]}
+    also = [name for name in names if name != release]
+    return {"release": release, "run_id": plan.run_id, "no_op": True, "added": False, "also": also}
 
 
 @dataclass
