@@ -4,7 +4,7 @@ export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 
-.PHONY: demo test check bench bench-env
+.PHONY: .venv demo test check bench bench-env
 
 demo: .venv  ## the main job on a rendered world: a raw click log becomes a release that a model is trained on
 	$(PY) -m demo
@@ -25,10 +25,12 @@ bench-env: .venv  ## the peers' own environments, for benches that compare
 	$(PY) -m bench.environments
 
 # uv resolves here because the back-port `dataclasses` that img2dataset asks for has to be overridden away
-.venv: pyproject.toml constraints.txt overrides.txt
+.venv: .venv/.made
+
+.venv/.made: pyproject.toml constraints.txt overrides.txt
 	@python3 -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
 		{ echo "python3 is not 3.11 or 3.12, which img2dataset needs: put one of them first on PATH"; exit 1; }
 	test -x $(PY) || python3 -m venv .venv
 	$(PY) -m pip install --quiet -c constraints.txt uv
 	.venv/bin/uv pip install --quiet --python $(PY) -c constraints.txt --override overrides.txt -e '.[dev]'
-	@touch .venv
+	@touch $@  # last: an install that was cut off is taken up again

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from filters.chosen import chosen, first_reasons
-from filters.recipe import Recipe
+from filters.normalise import normalise
+from filters.recipe import Recipe, Role
 from filters.text import measure
 from filters.urls import BlockedHost, host_of, url_fault
 from warehouse.ids import content_id
 
+ROLES: tuple[str, ...] = get_args(Role)
+SILENT = "no text at all"
 COUNTED_ELSEWHERE = "text_boilerplate"
 """The one text filter that needs the whole input: the warehouse counts URLs and decides."""
 
@@ -55,7 +59,7 @@ class Reader:
             table["impressions"].to_pylist(),
             table["clicks"].to_pylist(),
             table["fault"].to_pylist(),
-            [candidate in spoken for candidate in table["candidate_id"].to_pylist()],
+            self.silences_of(table, spoken),
             strict=True,
         )
         blocked = self.blocked.rejects(pa.RecordBatch.from_pydict({"url": table["url"].combine_chunks()})).to_pylist()
@@ -73,7 +77,7 @@ class Reader:
         )
 
     def fault_of(
-        self, url: str | None, impressions: int | None, clicks: int | None, fault: str | None, spoken: bool
+        self, url: str | None, impressions: int | None, clicks: int | None, fault: str | None, silence: str | None
     ) -> tuple[str, str] | None:
         """The first reason for which a row cannot be used, and what it is."""
         bad_url = url_fault(url)
@@ -85,9 +89,20 @@ class Reader:
             return "malformed_row", f"{impressions} impressions, {clicks} clicks"
         if impressions is not None and clicks is not None and clicks > impressions:
             return "malformed_row", f"{clicks} clicks of {impressions} impressions"
-        if not spoken:
-            return "malformed_row", "no text at all"
+        if silence == SILENT:
+            return "malformed_row", silence
+        if bad_url is None and silence is not None:
+            return "text_too_short", silence
         return bad_url
+
+    def silences_of(self, table: pa.Table, spoken: set[int]) -> list[str | None]:
+        """Per row what it lacks: any text, or one in the roles that the recipe reads; null where it lacks none."""
+        texts = zip(*(table[role].to_pylist() for role in ROLES), strict=True)
+        lacks = f"no text as {', '.join(self.roles)}"
+        return [
+            None if candidate in spoken else lacks if any(normalise(text or "") for text in row) else SILENT
+            for candidate, row in zip(table["candidate_id"].to_pylist(), texts, strict=True)
+        ]
 
     def texts_of(self, table: pa.Table) -> pa.Table:
         """One row per candidate and role with a text, of which something is left when it is normalised: READ_TEXTS."""

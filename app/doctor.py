@@ -77,13 +77,13 @@ def _extensions(warehouse: str) -> Finding:
 
 def _warehouse(warehouse: str) -> Finding:
     from warehouse.errors import WarehouseError
-    from warehouse.lake import exists
+    from warehouse.lake import exists, shown
     from warehouse.releases import list_releases
 
     try:
         if not exists(warehouse):
-            return Finding("warehouse", None, f"none at {warehouse} yet", "`zeromill curate` makes it.")
-        return Finding("warehouse", True, f"{warehouse}: {len(list_releases(warehouse))} releases")
+            return Finding("warehouse", None, f"none at {shown(warehouse)} yet", "`zeromill curate` makes it.")
+        return Finding("warehouse", True, f"{shown(warehouse)}: {len(list_releases(warehouse))} releases")
     except (WarehouseError, OSError) as error:
         return Finding("warehouse", False, str(error), "Name another with --warehouse.")
 

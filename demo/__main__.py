@@ -13,11 +13,11 @@ from app.main import main as zeromill
 from app.show import say, table
 from demo.log import build, held_out, live_log, raw_pool
 from demo.site import serve
+from tasks.plan import make_plan
 from warehouse.query import query
-from warehouse.releases import list_releases
+from warehouse.releases import find_release
 
 FOLDER = Path("demo-lake")
-RELEASE = "demo"
 
 
 def main() -> int:
@@ -30,23 +30,24 @@ def main() -> int:
         log = live_log(world, base)
         say(f"     {log}: half of its rows have texts of another picture, many have other faults\n")
         say("2/4  zeromill curate: the log becomes a release")
-        asked = ["curate", str(log), "--recipe", "demo", "--release", RELEASE, "--warehouse", lake]
-        status = zeromill([*asked, "--allow-host", urlsplit(base).netloc])
+        host = urlsplit(base).netloc
+        release = make_plan(str(log), "demo", lake, allow=(host,)).release
+        status = zeromill(["curate", str(log), "--recipe", "demo", "--warehouse", lake, "--allow-host", host])
     if status:
         return status
     say("\n3/4  training the same small model on the release, and on the raw rows")
-    if not _trained(lake):
-        status = zeromill(["train", RELEASE, "--evaluate", str(evaluation), "--warehouse", lake])
+    if not _trained(lake, release):
+        status = zeromill(["train", release, "--evaluate", str(evaluation), "--warehouse", lake])
         if status:
             return status
     raw = _raw_training(world, evaluation, lake)
     say("\n4/4  what came of it\n")
-    _summary(lake, raw)
+    _summary(lake, release, raw)
     return 0
 
 
-def _trained(lake: str) -> bool:
-    return any(one.trainings for one in list_releases(lake) if one.release == RELEASE)
+def _trained(lake: str, release: str) -> bool:
+    return find_release(lake, release).trainings > 0
 
 
 def _raw_training(world: Path, evaluation: Path, lake: str) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def _raw_training(world: Path, evaluation: Path, lake: str) -> dict[str, Any]:
     return told
 
 
-def _summary(lake: str, raw: dict[str, Any]) -> None:
+def _summary(lake: str, release: str, raw: dict[str, Any]) -> None:
     """The funnel, rows kept and rejected, the release, the trainings, and what to type next."""
     _, funnel = query(
         lake,
@@ -79,13 +80,11 @@ def _summary(lake: str, raw: dict[str, Any]) -> None:
     table(["row", "picture", "title"], _rows(lake, "outcome = 'kept'", "l.image_id"))
     print("Five that were not, and why:")
     table(["row", "reason", "detail", "title"], _rows(lake, "reason IS NOT NULL", "reason, detail"))
-    release = next(one for one in list_releases(lake) if one.release == RELEASE)
-    metrics = release.metrics
-    print(
-        f"The release `{RELEASE}`: {metrics['pairs']} pairs of {metrics['images']} pictures, cut at {release.cuts}.\n"
-    )
-    _compare(lake, raw)
-    _next(lake)
+    listed = find_release(lake, release)
+    metrics = listed.metrics
+    print(f"The release `{release}`: {metrics['pairs']} pairs of {metrics['images']} pictures, cut at {listed.cuts}.\n")
+    _compare(lake, release, raw)
+    _next(lake, release)
 
 
 def _rows(lake: str, test: str, columns: str) -> list[tuple[Any, ...]]:
@@ -100,8 +99,8 @@ def _rows(lake: str, test: str, columns: str) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _compare(lake: str, raw: dict[str, Any]) -> None:
-    _, rows = query(lake, f"SELECT metrics FROM trainings WHERE release = '{RELEASE}' ORDER BY started_at DESC LIMIT 1")
+def _compare(lake: str, release: str, raw: dict[str, Any]) -> None:
+    _, rows = query(lake, f"SELECT metrics FROM trainings WHERE release = '{release}' ORDER BY started_at DESC LIMIT 1")
     curated = json.loads(rows[0][0])
     print("The same model, the same number of samples, tested on 500 true pairs that neither saw:")
     names = [name for name in curated if name.startswith(("image_to_text", "text_to_image", "r_mean"))]
@@ -109,13 +108,13 @@ def _compare(lake: str, raw: dict[str, Any]) -> None:
     table(["retrieval", "raw rows", "curated release"], [("pictures", raw["images"], curated["images"]), *shown])
 
 
-def _next(lake: str) -> None:
+def _next(lake: str, release: str) -> None:
     command = "zeromill" if os.environ.get("VIRTUAL_ENV") else ".venv/bin/zeromill"
     print("What to try now:")
     for words, about in (
         (f"sql --warehouse {lake}", "a prompt; SHOW TABLES; lists what there is"),
         (f"why --row 3 --warehouse {lake}", "everything decided about a row"),
-        (f"export {RELEASE} --to shards --warehouse {lake}", "WebDataset for your own trainer"),
+        (f"export {release} --to shards --warehouse {lake}", "WebDataset for your own trainer"),
         ("up", "where the Prefect UI is, with this run's funnel and report"),
         ("curate YOUR_LOG.parquet --recipe unscored", "your own log"),
         ("down", "end the local server"),

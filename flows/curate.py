@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from prefect.runtime import flow_run
 
 from flows.server import run_url, running_server
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
-from tasks.plan import Plan, already, default_warehouse, make_plan
+from tasks.plan import Plan, alone, already, default_warehouse, make_plan
 from tasks.pool import cluster
 from tasks.progress import step
 from tasks.stages import embed_texts, fetch, look, look_again, read
@@ -31,7 +32,7 @@ from tasks.steps import (
     sift_rows,
 )
 from tasks.validate import Verdict, check_input, validate
-from warehouse.ids import file_hash
+from warehouse.lake import shown
 from warehouse.ledger import funnel
 from warehouse.publish import Release, Run, add_name
 
@@ -75,24 +76,28 @@ def curate(
     )
     names = already(plan)
     if names:
-        return known_already(plan, names, named=release is not None)
+        result = known_already(plan, names, named=release is not None)
+        return _trained(plan, result) if train else result
     _announce()
-    with cluster(plan.workers):
+    with alone(plan), cluster(plan.workers, dashboard=os.environ.get("ZEROMILL_RAY_DASHBOARD") == "1"):
         result = _mill(plan)
     emit_event(
         event=PUBLISHED,
         resource={
             "prefect.resource.id": f"zeromill.release.{plan.release}",
             "prefect.resource.name": plan.release,
-            "zeromill.warehouse": plan.warehouse,
+            "zeromill.warehouse": shown(plan.warehouse),
         },
         payload={"release": plan.release, "warehouse": plan.warehouse},
     )
-    if train:
-        from flows.train import train as train_flow
+    return _trained(plan, result) if train else result
 
-        result["training"] = train_flow(plan.release, plan.warehouse)
-    return result
+
+def _trained(plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
+    """Train in line on what was published."""
+    from flows.train import train as train_flow
+
+    return {**result, "training": train_flow(result["release"], plan.warehouse)}
 
 
 def _announce() -> None:
@@ -174,7 +179,7 @@ def _mill(plan: Plan) -> dict[str, Any]:
 def _words(plan: Plan, parts: _Parts) -> None:
     """Ingest, the contract of the source, and the sift."""
     with step("ingest") as said:
-        parts.candidates = ingest_source(plan, file_hash([Path(plan.source)]))
+        parts.candidates = ingest_source(plan)
         said.append(f"{rows_of([parts.candidates])} candidates")
     rows, texts = read(plan, parts.candidates)
     with step("contract") as said:

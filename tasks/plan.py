@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from actors.models.files import find_model, model_identity
 from filters.load import load_recipe, recipe_fingerprint
@@ -14,7 +18,7 @@ from filters.recipe import Recipe
 from warehouse.errors import WarehouseError
 from warehouse.ids import file_hash, fingerprint
 from warehouse.ingest import check_source
-from warehouse.lake import anywhere, exists, locate
+from warehouse.lake import anywhere, exists, locate, shown
 from warehouse.releases import check_free, released_as
 
 VERSION = "1"
@@ -40,6 +44,7 @@ class Plan:
     """
 
     source: str
+    source_hash: str
     recipe: Recipe
     warehouse: str
     release: str
@@ -91,11 +96,13 @@ def make_plan(
     model = model_identity(folder) if folder is not None else None
     check_disk(warehouse)
     hosts = tuple(sorted(set(allow)))
-    run_id = run_identity(path, chosen, model, hosts, limit)
+    source_hash = file_hash([path])
+    run_id = run_identity(source_hash, chosen, model, hosts, limit)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
         source=str(path.resolve()),
+        source_hash=source_hash,
         recipe=chosen,
         warehouse=anywhere(warehouse),
         release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
@@ -108,9 +115,9 @@ def make_plan(
     )
 
 
-def run_identity(source: Path, recipe: Recipe, model: str | None, allow: tuple[str, ...], limit: int | None) -> str:
+def run_identity(source_hash: str, recipe: Recipe, model: str | None, allow: tuple[str, ...], limit: int | None) -> str:
     """Sixteen hex digits of everything that determines a run's result, the content of its source first."""
-    return fingerprint(VERSION, file_hash([source]), recipe_fingerprint(recipe), model or "", *allow, str(limit))
+    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), model or "", *allow, str(limit))
 
 
 def _stem(path: Path) -> str:
@@ -142,14 +149,27 @@ def check_disk(warehouse: str) -> None:
         free = shutil.disk_usage(folder).free
     except OSError as error:  # a folder on the way that may not be entered
         raise WarehouseError(
-            f"Cannot look into the warehouse {warehouse}: {error.strerror}\n"
+            f"Cannot look into the warehouse {shown(warehouse)}: {error.strerror}\n"
             "Name another with --warehouse or ZEROMILL_WAREHOUSE, or make this one writable."
         ) from error
     if free < LEAST_FREE_BYTES:
         raise WarehouseError(
-            f"Only {free >> 20} MB are free where the warehouse {warehouse} is.\n"
+            f"Only {free >> 20} MB are free where the warehouse {shown(warehouse)} is.\n"
             "Make room, or name another --warehouse."
         )
+
+
+@contextmanager
+def alone(plan: Plan) -> Iterator[None]:
+    """Nobody else executes this run meanwhile; PlanError if somebody does."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(plan.folder / "running", timeout=0):
+            yield
+    except Timeout:
+        raise PlanError(
+            "Another process is milling this very source by this recipe.\nWait for it: the result will be the same."
+        ) from None
 
 
 def already(plan: Plan) -> list[str]:
@@ -160,6 +180,6 @@ def already(plan: Plan) -> list[str]:
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
     """The release that `source` already became under `recipe`, or null."""
     model = model_identity(find_model(recipe.model)) if recipe.model is not None else None
-    run_id = run_identity(Path(source), recipe, model, tuple(sorted(set(allow))), None)
+    run_id = run_identity(file_hash([Path(source)]), recipe, model, tuple(sorted(set(allow))), None)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

@@ -40,6 +40,10 @@ FETCH_THREADS = 16
 """In a fetch actor: parts at once, so that a stalled URL holds only its own, and requests of each."""
 
 
+OUTAGE = ("fetch_dns", "fetch_connect", "fetch_timeout")
+"""What a network that is down looks like, URL by URL."""
+
+
 class Writing(Protocol):
     """A job that writes one part."""
 
@@ -86,9 +90,28 @@ def fetch(plan: Plan, sifted: str) -> list[str]:
     """Fetch every URL that the sift left, once; the parts of original bytes."""
     urls = url_parts(plan.warehouse, sifted, plan.work / "urls")
     facts = (FETCH_VERSION, plan.recipe.fetch.model_dump_json(), *plan.allow)
-    jobs = [FetchJob(part, plan.part("fetch", Path(part).stem, *facts)) for part in urls]
+    jobs = [FetchJob(part, _fetch_part(plan, Path(part).stem, facts)) for part in urls]
     build = partial(Fetcher, plan.recipe.fetch, plan.allow, FETCH_THREADS)
     return _parts(plan, "fetch", "URLs", build, jobs, _unfetched, lanes=FETCH_LANES)
+
+
+def _fetch_part(plan: Plan, urls: str, facts: Sequence[str]) -> str:
+    """The part of these URLs that counts: one of which every URL failed to be reached is left, and tried again.
+
+    So an outage is over when the run is started again. The new part has a new name: what was looked up in the old
+    one stays true of it.
+    """
+    attempt = 0
+    while _unreached(part := plan.part("fetch", urls, *facts, str(attempt))):
+        attempt += 1
+    return part
+
+
+def _unreached(part: str) -> bool:
+    if not Path(part).exists():
+        return False
+    reasons = pq.read_table(part, columns=["reason"])["reason"].to_pylist()
+    return all(reason in OUTAGE for reason in reasons)
 
 
 @task(name="look", cache_policy=NO_CACHE)

@@ -18,10 +18,10 @@ INGEST_VERSION = "1"
 
 
 @task(name="ingest", cache_policy=NO_CACHE)
-def ingest_source(plan: Plan, source_hash: str) -> str:
+def ingest_source(plan: Plan) -> str:
     """The candidates' part of the source, made where it is not there yet."""
     prepare(plan.warehouse)
-    out = plan.part("ingest", INGEST_VERSION, source_hash, ingest.suffix_of(plan.source), str(plan.limit))
+    out = plan.part("ingest", INGEST_VERSION, plan.source_hash, ingest.suffix_of(plan.source), str(plan.limit))
     if not Path(out).exists():
         ingest.ingest(plan.source, out, plan.warehouse, limit=plan.limit)
     return out

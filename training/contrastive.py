@@ -73,7 +73,7 @@ def train(job: TrainJob, progress: Progress | None = None) -> dict[str, Any]:
         "seed": job.training.seed,
         "device": next(model.parameters()).device.type,
         "steps": len(losses),
-        "samples": len(losses) * job.training.batch,
+        "samples": len(losses) * min(job.training.batch, len(rows)),
         "images": len(rows),
         "texts": sum(len(pool.texts[row]) for row in rows),
         "skipped": pool.skipped,
@@ -149,17 +149,14 @@ def _side(model: Any) -> tuple[int, int]:
 
 def _split(job: TrainJob, pool: Pool, held: Pool) -> tuple[list[int], list[int]]:
     """Rows of `pool` to train on and rows of `held` to measure on; ValueError where there are too few."""
-    training, every = job.training, range(len(pool))
+    training, every = job.training, sorted(range(len(pool)), key=pool.image_ids.__getitem__)
     if job.evaluate:
-        rows, held_rows = list(every), list(range(len(held)))
+        rows, held_rows = every, list(range(len(held)))
     else:
         out = [is_held_out(pool.image_ids[row], training.seed, training.holdout) for row in every]
         rows, held_rows = [row for row in every if not out[row]], [row for row in every if out[row]]
-    if len(rows) < training.batch:
-        raise ValueError(
-            f"{len(rows)} pictures to train on are less than one batch of {training.batch}; "
-            "lower training.batch or train on a larger release."
-        )
+    if len(rows) < 2:
+        raise ValueError(f"it leaves {len(rows)} pictures to train on; train on a larger release.")
     if not held_rows:
         raise ValueError(
             "no picture is left to measure retrieval on; raise training.holdout or give a file to evaluate on."
@@ -180,10 +177,11 @@ def _fit(
     import torch
 
     device, rng = next(model.parameters()).device, random.Random(training.seed)
-    steps = math.ceil(training.samples / training.batch)
+    batch = min(training.batch, len(rows))  # a small release is trained on whole
+    steps = math.ceil(training.samples / batch)
     optimiser = _optimiser(model, training.learning_rate)
     pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share(step, steps))
-    batches = _batches(rows, training.batch, rng)
+    batches = _batches(rows, batch, rng)
     model.train()
     for step in range(1, steps + 1):
         chosen = next(batches)

@@ -24,7 +24,7 @@ _ROWS = """
                                           ORDER BY r.weight DESC, r.role, r.text_id) AS texts
                   FROM lake.release_pairs r JOIN lake.texts t USING (text_id) WHERE r.release = $1 GROUP BY r.image_id)
     SELECT s.image_id, p.bytes, s.texts, i.url, i.sha256, i.width, i.height, i.format
-    FROM said s JOIN lake.pixels p USING (image_id) JOIN lake.images i USING (image_id)"""
+    FROM said s JOIN lake.pixels p USING (image_id) JOIN lake.images i USING (image_id) ORDER BY s.image_id"""
 
 
 def export_release(warehouse: str, release: str, folder: str) -> Iterator[tuple[str, int]]:

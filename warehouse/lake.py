@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,6 +68,12 @@ def anywhere(warehouse: str) -> str:
     return str(Path(warehouse).expanduser().resolve())
 
 
+def shown(warehouse: str) -> str:
+    """The warehouse's name for messages and logs: a password in a team's name is not shown."""
+    masked = re.sub(r"(password\s*=\s*)('[^']*'|[^\s#]+)", r"\1***", warehouse, flags=re.IGNORECASE)
+    return re.sub(r"(//[^:/@#]*):[^@#]*@", r"\1:***@", masked)
+
+
 def exists(warehouse: str) -> bool:
     """Whether a warehouse stands there; WarehouseError where its server does not answer."""
     place = locate(warehouse)
@@ -95,7 +102,7 @@ def prepare(warehouse: str) -> Location:
             create_tables(con)
     except (OSError, duckdb.Error) as error:
         raise WarehouseError(
-            f"Cannot write to the warehouse {warehouse}: {first_line(error)}\n"
+            f"Cannot write to the warehouse {shown(warehouse)}: {first_line(error)}\n"
             "Name another with --warehouse or ZEROMILL_WAREHOUSE, or make this one writable."
         ) from error
     return place
@@ -110,7 +117,7 @@ def connect(warehouse: str, *, read_only: bool = False) -> Iterator[duckdb.DuckD
     place = locate(warehouse)
     if read_only and not exists(warehouse):
         raise WarehouseError(
-            f"There is no warehouse at {warehouse}.\n"
+            f"There is no warehouse at {shown(warehouse)}.\n"
             "Run `zeromill curate` first, or name another with --warehouse or ZEROMILL_WAREHOUSE."
         )
     try:
@@ -128,7 +135,7 @@ def connect(warehouse: str, *, read_only: bool = False) -> Iterator[duckdb.DuckD
 
 def _shut(warehouse: str, error: duckdb.Error) -> WarehouseError:
     return WarehouseError(
-        f"The warehouse {warehouse} cannot be opened: {first_line(error)[:300]}\n"
+        f"The warehouse {shown(warehouse)} cannot be opened: {shown(first_line(error))[:300]}\n"
         "Name another with --warehouse or ZEROMILL_WAREHOUSE, or see to its catalogue."
     )
 

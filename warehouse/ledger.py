@@ -51,8 +51,9 @@ _BROUGHT = """
     SELECT candidate_id, any_value(image_id) AS image_id, bool_or(adds AND reason IS NULL) AS kept,
            bool_or(adds) AS adds_any, bool_or(image_id IN (SELECT image_id FROM shown)) AS shown,
            bool_or(reason IS NULL) AS stands,
-           arg_min(reason, coalesce(place, 999)) AS reason, arg_min(detail, coalesce(place, 999)) AS detail
-    FROM told GROUP BY candidate_id"""
+           arg_min(reason, first) AS reason, arg_min(detail, first) AS detail
+    FROM (SELECT *, row(coalesce(place, 999), list_position(['query', 'title', 'surrounding', 'alt'], role), text_id)
+                        AS first FROM told) GROUP BY candidate_id"""
 
 
 def _ledger(published: bool) -> str:

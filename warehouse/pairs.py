@@ -17,7 +17,7 @@ from warehouse.lake import connect, quoted, sized, view, write
 
 TEXTS_A_PART = 4096
 
-SURVIVOR = "image:"
+SURVIVOR = "survivor\x1f"  # no URL of a log has a control character
 """Stands before the id of a picture of an earlier run, where a part of this run has a URL."""
 
 

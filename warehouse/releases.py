@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from warehouse.errors import NameTaken, UnknownRelease
-from warehouse.lake import connect, exists
+from warehouse.lake import connect, exists, shown
 from warehouse.tables import tables_of
 
 
@@ -66,7 +66,9 @@ def find_release(warehouse: str, name: str) -> Listed:
         if listed.release == name:
             return listed
     names = ", ".join(listed.release for listed in releases[:5]) or "none yet"
-    raise UnknownRelease(f"There is no release {name} in {warehouse}; there are: {names}.\nSee `zeromill releases`.")
+    raise UnknownRelease(
+        f"There is no release {name} in {shown(warehouse)}; there are: {names}.\nSee `zeromill releases`."
+    )
 
 
 def released_as(warehouse: str, fingerprint: str) -> list[str]:

@@ -16,7 +16,7 @@ _SET = """
     SELECT r.image_id, p.bytes, r.texts, r.weights
     FROM (SELECT image_id, list(norm ORDER BY role, text_id) AS texts, list(weight ORDER BY role, text_id) AS weights
           FROM lake.release_pairs JOIN lake.texts USING (text_id) WHERE release = {release} GROUP BY image_id) r
-    JOIN lake.pixels p USING (image_id)"""
+    JOIN lake.pixels p USING (image_id) ORDER BY r.image_id"""
 
 
 @dataclass(frozen=True)

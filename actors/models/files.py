@@ -64,7 +64,27 @@ def find_model(model: Model) -> Path:
         raise ModelMissing(
             f"The weights {weights} have sha256 {found}, the recipe wants {model.sha256}.\n{_ways_out(model)}"
         )
+    _check_text_tower(name, folder)
     return folder
+
+
+def _check_text_tower(name: str, folder: Path) -> None:
+    """A text tower of Hugging Face's needs transformers and, in the local cache, the tower's own config."""
+    tower = (
+        json.loads((folder / CONFIG).read_text("utf-8")).get("model_cfg", {}).get("text_cfg", {}).get("hf_model_name")
+    )
+    if tower is None:
+        return
+    lacks = []
+    if importlib.util.find_spec("transformers") is None:
+        lacks.append("`uv pip install transformers`")
+    if not Path(tower).is_dir() and _hub_folder(tower) is None:
+        lacks.append(f"`hf download {tower} --exclude '*.safetensors' '*.bin' '*.h5' '*.msgpack' '*.onnx'`")
+    if lacks:
+        raise ModelMissing(
+            f"The scoring model {name} has the text tower {tower}, which is not all here: {' and '.join(lacks)},\n"
+            "then run again; or curate without a scoring model: --recipe unscored"
+        )
 
 
 def model_identity(path: Path | str) -> str:

@@ -95,7 +95,7 @@ def test_retrieval_is_measured_on_the_given_file_with_all_texts_of_a_picture(tmp
 @pytest.mark.parametrize(
     ("rows", "training", "says"),
     [
-        (5, Training(model=STUDENT, batch=8), "lower training.batch"),
+        (1, Training(model=STUDENT, batch=8, holdout=1e-9), "a larger release"),
         (12, Training(model=STUDENT, batch=8, holdout=1e-9), "raise training.holdout"),
         (2, Training(model="no-such-model"), "training.model"),
         (2, Training(model="no/such.json"), "no model config"),
