@@ -51,6 +51,7 @@ def cluster(workers: int, *, dashboard: bool = False) -> Iterator[None]:
             num_cpus=max(workers, os.cpu_count() or 1),
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=dashboard,
+            _node_ip_address="127.0.0.1",  # nothing of a local Ray listens beyond this machine
             log_to_driver=False,
             logging_level="ERROR",
         )
