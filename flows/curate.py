@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from prefect import flow
+from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
@@ -78,7 +80,7 @@ def curate(
     if names:
         result = known_already(plan, names, named=release is not None)
         return _trained(plan, result) if train else result
-    _announce()
+    _announce(plan)
     with alone(plan), cluster(plan.workers, dashboard=os.environ.get("ZEROMILL_RAY_DASHBOARD") == "1"):
         result = _mill(plan)
     emit_event(
@@ -100,10 +102,14 @@ def _trained(plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
     return {**result, "training": train_flow(result["release"], plan.warehouse)}
 
 
-def _announce() -> None:
-    """Where this very run can be watched."""
+def _announce(plan: Plan) -> None:
+    """Where this very run can be watched, under a name that says its release: before the plan nobody knew it."""
+    if not flow_run.id:
+        return
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.id), name=f"{Path(plan.source).name} -> {plan.release}")
     server = running_server()
-    if server is not None and flow_run.id:
+    if server is not None:
         print(f"This run: {run_url(server, flow_run.id)}", file=sys.stderr)
 
 

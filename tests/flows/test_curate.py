@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.server import running_server
 from warehouse.lake import connect
 
 ROOT = Path(__file__).parents[2]
@@ -114,6 +115,15 @@ def test_every_row_of_a_hostile_crawl_gets_its_fate(
     # of 200 rows one row is half a percent, so the marks are those of the main job, not the judge's own
     done = subprocess.run([*judge, "--outcome-mark", "0.95", "--reason-mark", "0.93"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_the_run_is_named_by_its_source_and_its_release(first: tuple[Path, dict[str, Any]], in_own_home: Path) -> None:
+    server = running_server()
+    assert server is not None
+    asked = urllib.request.Request(f"{server.api_url}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked) as answer:
+        names = {run["name"] for run in json.load(answer)}
+    assert f"candidates.live.parquet -> {first[1]['release']}" in names
 
 
 def test_a_published_source_is_not_run_again_but_may_get_another_name(
