@@ -41,6 +41,7 @@ class Plan:
     """A run's inputs, its identity, and where its parts are; plain values, safe to hand to tasks.
 
     `run_id` is made from what determines the result: two executions of one plan are one run, resumed.
+    `round` counts how often what failed for a while was asked again: 0 is the first execution.
     """
 
     source: str
@@ -54,6 +55,7 @@ class Plan:
     allow: tuple[str, ...]
     limit: int | None
     workers: int
+    round: int = 0
 
     @property
     def work(self) -> Path:
@@ -84,6 +86,7 @@ def make_plan(
     allow: tuple[str, ...] = (),
     limit: int | None = None,
     workers: int | None = None,
+    round: int = 0,
 ) -> Plan:
     """Check everything that can be checked before a row is touched, and name the run.
 
@@ -97,7 +100,7 @@ def make_plan(
     check_disk(warehouse)
     hosts = tuple(sorted(set(allow)))
     source_hash = file_hash([path])
-    run_id = run_identity(source_hash, chosen, model, hosts, limit)
+    run_id = run_identity(source_hash, chosen, model, hosts, limit, round)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
@@ -112,12 +115,16 @@ def make_plan(
         allow=hosts,
         limit=limit,
         workers=workers or os.cpu_count() or 1,
+        round=round,
     )
 
 
-def run_identity(source_hash: str, recipe: Recipe, model: str | None, allow: tuple[str, ...], limit: int | None) -> str:
+def run_identity(
+    source_hash: str, recipe: Recipe, model: str | None, allow: tuple[str, ...], limit: int | None, round: int = 0
+) -> str:
     """Sixteen hex digits of everything that determines a run's result, the content of its source first."""
-    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), model or "", *allow, str(limit))
+    again = (f"round {round}",) if round else ()  # a first execution keeps the name that it had before rounds
+    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), model or "", *allow, str(limit), *again)
 
 
 def _stem(path: Path) -> str:
