@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from filters.chosen import Kind, chosen, hint
-from filters.recipe import Recipe, RecipeError
+from filters.recipe import PACE, Recipe, RecipeError
 
 __all__ = ["RecipeError", "load_recipe", "recipe_fingerprint", "shipped"]
 
@@ -58,8 +58,12 @@ def load_recipe(name_or_path: str) -> Recipe:
 
 
 def recipe_fingerprint(recipe: Recipe) -> str:
-    """sha256 (hex) over everything that determines a release; a word list counts by its content, not by its path."""
+    """sha256 (hex) over everything that determines a release: not names, training, and the pace of fetching.
+
+    A word list counts by its content, not by its path.
+    """
     values = {key: value for key, value in recipe.model_dump(mode="json").items() if key not in NOT_OF_THE_RESULT}
+    values["fetch"] = {key: value for key, value in values["fetch"].items() if key not in PACE}
     for section in _FILTERS:
         values[section]["filters"] = [_by_content(entry) for entry in values[section]["filters"]]
     canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from filters.blocked import prefix_fault
+
+# How fast others are asked, and for how long they are waited for: it does not change what they say
+PACE = frozenset({"per_host", "per_host_rate", "outage_wait_s"})
+
+# RFC 9309 2.2.1: of letters, `_` and `-`; RFC 9110 10.1.5: product tokens with versions, a space between them
+_AGENT = re.compile(
+    r"[A-Za-z_-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?(?: [!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?)*"
+)
+# Without what would end a comment of the User-Agent header (RFC 9110 5.6.5)
+_CONTACT = re.compile(r"https?://(?![/:])[!-'*-\[\]-~]+|(?:mailto:)?[!#-'*-?A-Z^-~]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*")
+_STORE = re.compile(r"[a-z][a-z0-9+.-]*://(?!.*(?:^|/)\.\.?(?:/|$))[^\s?#]*/")
+
+Port = Annotated[int, Field(ge=1, le=65535)]
 Role = Literal["query", "title", "surrounding", "alt"]
 
 
@@ -59,9 +76,53 @@ class Fetch(Section):
     retries: int = Field(default=2, ge=0, description="after a transient failure; never after a refusal")
     robots: bool = True
     opt_out: bool = Field(default=True, description="honour X-Robots-Tag and tdm-reservation")
-    agent: str = "Zeromill/0.1"
-    contact: str | None = Field(default=None, description="URL or address for site owners, part of the agent")
+    agent: str = Field(default="Zeromill/0.1", description="product tokens; robots.txt is asked about the first one")
+    contact: str | None = Field(
+        default=None, max_length=200, description="URL or e-mail address for site owners, part of the agent"
+    )
+    ports: tuple[Port, ...] | None = Field(default=None, description="that may be asked; null: any")
     blocked_hosts: tuple[str, ...] = ()
+    blocked_urls: tuple[str, ...] = Field(default=(), description="prefixes; see filters.blocked")
+    stores: tuple[str, ...] = Field(default=(), description="prefixes of files that may be read through fsspec")
+    per_host: int = Field(default=16, ge=1, description="requests at once to one host")
+    per_host_rate: float = Field(default=10, gt=0, description="requests started per second to one host")
+    outage_wait_s: float = Field(default=120, ge=0, description="for a dead resolver or uplink")
+
+    @property
+    def token(self) -> str:
+        """The name that robots.txt and headers are asked about, in lower case."""
+        return re.split("[/ ]", self.agent)[0].lower()
+
+    @field_validator("agent")
+    @classmethod
+    def _one_agent(cls, agent: str) -> str:
+        if not _AGENT.fullmatch(agent):
+            raise ValueError("the agent is NAME/VERSION in plain ASCII; the name is of letters, `_` and `-` (RFC 9309)")
+        return agent
+
+    @field_validator("contact")
+    @classmethod
+    def _reachable(cls, contact: str | None) -> str | None:
+        if contact is not None and not _CONTACT.fullmatch(contact):
+            raise ValueError("the contact is a URL (https://, mailto:) or an e-mail address, in plain ASCII")
+        return contact
+
+    @field_validator("blocked_urls")
+    @classmethod
+    def _prefixes(cls, prefixes: tuple[str, ...]) -> tuple[str, ...]:
+        for prefix in prefixes:
+            fault = prefix_fault(prefix)
+            if fault:
+                raise ValueError(f"a prefix of blocked URLs {fault}: {prefix!r:.80}")
+        return prefixes
+
+    @field_validator("stores")
+    @classmethod
+    def _folders(cls, stores: tuple[str, ...]) -> tuple[str, ...]:
+        for store in stores:
+            if not _STORE.fullmatch(store) or store.startswith(("http://", "https://")):
+                raise ValueError(f"a store is SCHEME://.../, with a slash at its end and not of the web: {store!r:.80}")
+        return stores
 
 
 class Pictures(Section):
@@ -142,3 +203,19 @@ class Recipe(Section):
         if self.model is None and any(cut is not None for cut in cuts):
             raise ValueError("select cuts by a score, and without a model there is none: name a model, or drop the cut")
         return self
+
+
+def fetch_facts(fetch: Fetch) -> str:
+    """What decides what a fetched part holds, as canonical JSON: the section without its pace."""
+    values = fetch.model_dump(mode="json", exclude=set(PACE))
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def contact_missing(fetch: Fetch, allow: Collection[str]) -> str | None:
+    """What to do before a run may ask anybody; None where it may, or where the allow list may be all that it asks."""
+    if fetch.contact is not None or allow:
+        return None
+    return (
+        "no site may be asked without a contact.\n"
+        "Set fetch.contact in the recipe to a URL or e-mail address under which site owners reach you."
+    )

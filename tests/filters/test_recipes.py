@@ -9,7 +9,7 @@ import pytest
 
 from filters.chosen import boilerplate, chosen, first_reasons
 from filters.load import RecipeError, load_recipe, recipe_fingerprint, shipped
-from filters.recipe import Recipe
+from filters.recipe import Fetch, Recipe, contact_missing, fetch_facts
 from filters.text import measure
 
 Save = Callable[[str], str]
@@ -88,6 +88,54 @@ def test_names_and_training_do_not_change_what_is_milled() -> None:
     assert recipe_fingerprint(one) == recipe_fingerprint(other) != recipe_fingerprint(third)
 
 
+@pytest.mark.parametrize(
+    ("contact", "sound"),
+    [
+        ("https://example.org/bot", True),
+        ("mailto:crawl@example.org", True),
+        ("crawl+bot@example.org", True),
+        ("example.org", False),
+        ("https://", False),
+        ("https:///path", False),
+        ("https://example.org/(bot)", False),
+        ("https://example.org/b t", False),
+        ("https://例え.jp/", False),
+        ("me@", False),
+        ("", False),
+    ],
+)
+def test_a_contact_is_a_place_where_one_is_reached(contact: str, sound: bool) -> None:
+    try:
+        assert Fetch.model_validate({"contact": contact}).contact == contact
+    except ValueError:
+        assert not sound
+    else:
+        assert sound
+
+
+@pytest.mark.parametrize(
+    ("agent", "token"),
+    [("Zeromill/0.1", "zeromill"), ("Zero-Mill_X", "zero-mill_x"), ("Our-Bot/2 libfetch/1.0", "our-bot")],
+)
+def test_the_first_product_is_the_name_for_robots(agent: str, token: str) -> None:
+    assert Fetch.model_validate({"agent": agent}).token == token
+
+
+def test_a_slower_pace_is_the_same_recipe_and_the_same_part() -> None:
+    usual = Recipe.model_validate({"name": "a"})
+    slow = Recipe.model_validate({"name": "a", "fetch": {"per_host": 1, "per_host_rate": 0.5, "outage_wait_s": 0}})
+    other = Recipe.model_validate({"name": "a", "fetch": {"ports": [80]}})
+    assert fetch_facts(usual.fetch) == fetch_facts(slow.fetch) != fetch_facts(other.fetch)
+    assert recipe_fingerprint(usual) == recipe_fingerprint(slow) != recipe_fingerprint(other)
+    assert "per_host" not in fetch_facts(slow.fetch)
+
+
+def test_without_a_contact_only_an_allow_list_may_be_asked() -> None:
+    assert "fetch.contact" in (contact_missing(Fetch(), ()) or "")
+    assert contact_missing(Fetch(), ("127.0.0.1:80",)) is None
+    assert contact_missing(Fetch.model_validate({"contact": "a@example.org"}), ()) is None
+
+
 def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> None:
     assert "click_throgh: unknown key" in (said := message(saved, "name: a\nclick_throgh: {}\n"))
     assert "did you mean click_through?" in said
@@ -129,6 +177,17 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
             "name: a\npictures:\n  filters:\n    - {filter: image_blurry}\n",
             ["pictures.filters[0].sharpness", "required"],
         ),
+        ("name: a\nfetch: {contact: call me}\n", ["fetch.contact", "e-mail address"]),
+        ('name: a\nfetch: {contact: "https://e.org/\\r\\nX: y"}\n', ["fetch.contact", "e-mail address"]),
+        ("name: a\nfetch: {agent: Zero Mill 2.0 (me)}\n", ["fetch.agent", "NAME/VERSION"]),
+        ("name: a\nfetch: {agent: zero2/1}\n", ["fetch.agent", "letters"]),
+        ('name: a\nfetch: {agent: "a/1\\nX: y"}\n', ["fetch.agent"]),
+        ("name: a\nfetch: {ports: [0]}\n", ["fetch.ports[0]", "greater than or equal to 1"]),
+        ("name: a\nfetch: {blocked_urls: [example.com/a]}\n", ["fetch.blocked_urls", "http://", "example.com/a"]),
+        ("name: a\nfetch: {stores: ['file:///data']}\n", ["fetch.stores", "slash", "file:///data"]),
+        ("name: a\nfetch: {stores: ['file:///data/../']}\n", ["fetch.stores"]),
+        ("name: a\nfetch: {stores: ['https://h/a/']}\n", ["fetch.stores", "not of the web"]),
+        ("name: a\nfetch: {per_host: 0}\n", ["fetch.per_host"]),
         ("name: a\n2: b\n", ["mine.yaml"]),
         ("name: a\nabout: !!python/object:os.system {}\n", ["line 2"]),
         ("? [a]\n: b\n", ["mine.yaml"]),
