@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import re
-from email.message import Message
+from collections.abc import Mapping, Sequence
 
 from actors.web.failure import FetchFailure, printable
 
-# Part of the evidence kept with each row: raise it when the rules below change
-POLICY = "consent policy 1"
+# Part of the evidence kept with each row: raise it when the rules below, or those of robots.txt, change
+POLICY = "consent policy 2"
 REFUSALS = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-# Directives with a value, after which a colon does not name an agent
+# Directives with a value, before whose colon stands no agent
 VALUED = frozenset({"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"})
-AGENT = re.compile(r"(\*|[a-z][a-z0-9_.\-]*)(/.*)?")
+AGENT = re.compile(r"(\*|[a-z_][a-z0-9_.-]*)(?:/.*)?", re.ASCII | re.DOTALL)
+BREAKS = re.compile(r"[\s;\"']+")
 
 
-def check_headers(headers: Message, token: str) -> str:
+def check_headers(headers: Mapping[str, Sequence[str]], token: str) -> str:
     """The evidence that nothing refuses us. Raises FetchFailure fetch_opted_out, with its own evidence.
 
-    `token` is our product token in lower case. Reads X-Robots-Tag and tdm-reservation (W3C TDMRep).
+    `headers` by name in lower case, every value as it came; `token` is our product token in lower case. Reads
+    X-Robots-Tag and tdm-reservation (W3C TDMRep).
     """
-    for value in headers.get_all("X-Robots-Tag", []):
-        word = refusal(str(value), token)
+    for value in headers.get("x-robots-tag", ()):
+        word = refusal(value, token)
         if word:
             raise _opted_out(f"x-robots-tag {word}", f"X-Robots-Tag: {value}")
-    for value in headers.get_all("tdm-reservation", []):
-        if str(value).split(";")[0].strip() == "1":
+    for value in headers.get("tdm-reservation", ()):
+        if any(item.split(";")[0].strip(" \t\"'") == "1" for item in value.split(",")):
             raise _opted_out("tdm-reservation 1", f"tdm-reservation: {value}")
     return "no opt-out header"
 
@@ -33,21 +35,25 @@ def check_headers(headers: Message, token: str) -> str:
 def refusal(value: str, token: str) -> str | None:
     """The word in one X-Robots-Tag value that refuses us, else None.
 
-    A part `agent: directive` opens the scope of that agent for the rest of the value; a part that cannot be
-    read that way speaks to everybody.
+    A value is a list of parts between commas. A name and a colon before a part open the scope of that agent for the
+    rest of the value; a directive that has a value says nothing about us; what is neither (the second half of a date)
+    changes nothing.
     """
     scope = "*"
     for part in value.lower().split(","):
-        *names, directive = (piece.strip() for piece in part.split(":"))
-        for name in names:
+        *names, words = part.split(":")
+        for name in map(str.strip, names):
             if name in VALUED:
-                directive = ""
+                words = ""
+                break
+            if name in REFUSALS:  # "noai: true"
+                words = name
                 break
             agent = AGENT.fullmatch(name)
-            scope = agent[1] if agent else "*"
-        words = REFUSALS.intersection(re.split(r"[\s;]+", directive))
-        if words and scope in ("*", token):
-            return min(words)
+            scope = agent[1] if agent else scope
+        found = REFUSALS.intersection(BREAKS.split(words))
+        if found and scope in ("*", token):
+            return min(found)
     return None
 
 

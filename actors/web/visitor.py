@@ -65,7 +65,8 @@ class Consent:
 
     def after(self, headers: Message) -> None:
         if self._token is not None:
-            self._said = check_headers(headers, self._token)
+            said = {name.lower(): [str(value) for value in headers.get_all(name, [])] for name in headers}
+            self._said = check_headers(said, self._token)
 
     def evidence(self) -> str:
         return f"{POLICY}; {self._asked}; {self._said}"

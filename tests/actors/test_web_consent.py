@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from email.message import Message
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.web.consent import check_headers, refusal
+from actors.web.consent import POLICY, check_headers, refusal
 from actors.web.failure import FetchFailure, Reason
 from actors.web.robots import Robots
 from actors.web.target import Target, parse
@@ -28,7 +26,16 @@ from actors.web.target import Target, parse
         ("unavailable_after: Saturday, 25 Jun 2010 15:00:00 GMT, noai", "noai"),
         ("noai; noimageai", "noai"),
         ("*: noai", "noai"),
+        ("noai: true", "noai"),
+        ("zeromill: max-snippet: 5, noai", "noai"),
+        ('"noai"', "noai"),
+        ("noindex nofollow", "noindex"),
+        ("otherbot: noai, *: noindex", "noindex"),
         ("otherbot: noai", None),
+        ("zeromill-news: noai", None),
+        ("zero: noai", None),
+        ("zerobot: noai", None),
+        ("otherbot: unavailable_after: Saturday, 25 Jun 2010 15:00:00 GMT, noai", None),
         ("otherbot: nofollow, noai", None),
         ("all", None),
         ("", None),
@@ -57,10 +64,12 @@ def test_a_refusal_counts_wherever_it_stands(others: list[str], word: str) -> No
         assert refusal(", ".join([*others[:place], word, *others[place:]]), "zeromill") == word
 
 
-@pytest.mark.parametrize(("value", "refused"), [("1", True), (" 1 ; x", True), ("0", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "refused"),
+    [("1", True), (" 1 ; x", True), ("0, 1", True), ('"1"', True), ("0", False), ("", False), ("10", False)],
+)
 def test_tdm_reservation_refuses_at_one(value: str, refused: bool) -> None:
-    headers = Message()
-    headers["TDM-Reservation"] = value
+    headers = {"tdm-reservation": ["0", value]}
     if not refused:
         assert check_headers(headers, "zeromill") == "no opt-out header"
         return
@@ -68,6 +77,15 @@ def test_tdm_reservation_refuses_at_one(value: str, refused: bool) -> None:
         check_headers(headers, "zeromill")
     assert (caught.value.reason, caught.value.transient) == ("fetch_opted_out", False)
     assert "tdm-reservation" in (caught.value.consent or "")
+
+
+def test_every_value_of_a_header_counts_and_the_deciding_one_is_the_evidence() -> None:
+    with pytest.raises(FetchFailure) as caught:
+        check_headers(
+            {"x-robots-tag": ["otherbot: noai", "nofollow", "ZeroMill: NoIndex"], "via": ["noai"]}, "zeromill"
+        )
+    assert caught.value.consent == f"{POLICY}; X-Robots-Tag: ZeroMill: NoIndex"
+    assert check_headers({"via": ["noai"]}, "zeromill") == "no opt-out header"
 
 
 def may(text: str, path: str, token: str = "zeromill") -> bool:

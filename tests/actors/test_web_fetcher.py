@@ -184,7 +184,7 @@ def test_a_picture_comes_with_its_bytes_hashes_and_evidence(site: Any, tmp_path:
     assert (row["nbytes"], row["reason"], row["detail"], row["attempts"]) == (len(PICTURE), None, None, 1)
     assert row["final_url"] == f"http://{site.at}/img/a"
     assert row["content_type"] == "image/jpeg"
-    assert row["consent"] == "consent policy 1; robots.txt read; no opt-out header"
+    assert row["consent"] == "consent policy 2; robots.txt read; no opt-out header"
     assert row["fetched_at"] is not None
 
 
@@ -272,7 +272,7 @@ def test_who_said_no_is_asked_once_and_not_taken_from(site: Any, tmp_path: Path)
 def test_a_recipe_may_leave_consent_to_others(site: Any, tmp_path: Path) -> None:
     rows = fetch(site, tmp_path, [REFUSED[0], "/closed/a"], robots=False, opt_out=False)
     assert [row["reason"] for row in rows.values()] == [None, None]
-    assert rows["/closed/a"]["consent"] == "consent policy 1; robots.txt not asked; headers not asked"
+    assert rows["/closed/a"]["consent"] == "consent policy 2; robots.txt not asked; headers not asked"
     assert site.asked["/robots.txt"] == 0
 
 
