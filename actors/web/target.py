@@ -8,17 +8,24 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from actors.web.failure import FetchFailure
+from filters.blocked import WEB_PORTS as PORTS
+from filters.blocked import without_dots
 
-PORTS = {"http": 80, "https": 443}
 # RFC 3986 reserved characters, and % because what is quoted already stays as it is
 SAFE = "%/:=&?~+!$,;'@()*[]"
 # The WHATWG rule for a host that means an IPv4 address: its last label is a number, in any notation
-NUMERIC = re.compile(r"(^|\.)(0x[0-9a-f]*|[0-9]+)\.?$", re.IGNORECASE)
+NUMERIC = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)$")
+HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+LONGEST_HOST = 253  # RFC 1035 2.3.4
 
 
 @dataclass(frozen=True)
 class Target:
-    """One request to one place: `path` starts with a slash and holds the query; all of it is ASCII."""
+    """One request to one place, all of it printable ASCII.
+
+    `path` starts with a slash, has no dot segments and holds the query: what is asked for is what was checked,
+    whatever the HTTP library would make of `/a/../b`.
+    """
 
     scheme: str
     host: str
@@ -55,36 +62,47 @@ def parse(url: str | None) -> Target:
         raise FetchFailure("fetch_forbidden_address", "the address carries credentials")
     if port == 0:
         raise FetchFailure("fetch_failed", "port 0, from 1")
-    return Target(parts.scheme, _host(host), port or PORTS[parts.scheme], _path(parts))
+    bracketed = parts.netloc.startswith("[")
+    return Target(parts.scheme, _host(host, bracketed), port or PORTS[parts.scheme], _path(parts))
 
 
 def onward(target: Target, location: str) -> Target:
-    """The target that a redirect from `target` names; http.client reads header bytes as Latin-1."""
-    place = location.encode("latin-1", "replace").decode("utf-8", "replace")
+    """The target that a redirect from `target` names; `location` is the header's octets read as Latin-1.
+
+    Octets that are not UTF-8 are asked for as they came (sites that were never converted). Raises FetchFailure.
+    """
+    octets = location.encode("latin-1", "replace")
     try:
-        return parse(urljoin(target.url, place))
+        place = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        place = "".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets)
+    try:
+        joined = urljoin(target.url, place.strip())
     except ValueError:
         raise FetchFailure("fetch_redirects", "to something that is not an address") from None
+    return parse(joined)
 
 
-def _host(host: str) -> str:
+def _host(host: str, bracketed: bool) -> str:
     """Lower case, IDNA, and of numbers only in the one notation that nobody reads in two ways."""
+    if len(host) > LONGEST_HOST:
+        raise FetchFailure("fetch_failed", f"a host of {len(host)} characters, at most {LONGEST_HOST}")
     try:
-        if ":" in host and "%" not in host:  # a zone is for the inside
-            return str(IPv6Address(host))
-        if ":" in host or NUMERIC.search(host):
-            return str(IPv4Address(host))
+        if bracketed:
+            return str(IPv6Address(host if "%" not in host else ""))  # a zone is for the inside
         name = host.encode("idna").decode("ascii").lower().rstrip(".")
+        if NUMERIC.search(name):  # after IDNA, which makes digits of \uff11 and \u2460
+            return str(IPv4Address(name))
     except AddressValueError:
         raise FetchFailure("fetch_forbidden_address", f"{host} is not a plain IP address") from None
     except UnicodeError:
         raise FetchFailure("fetch_failed", "not a host name") from None
-    if not re.fullmatch(r"[a-z0-9_.-]+", name):
+    if not HOST.fullmatch(name):
         raise FetchFailure("fetch_failed", "not a host name")
     return name
 
 
 def _path(parts: SplitResult) -> str:
     query = "?" + quote(parts.query, SAFE, errors="replace") if parts.query else ""
-    path = quote(parts.path, SAFE, errors="replace") or "/"
-    return (path if path.startswith("/") else "/" + path) + query
+    path = quote(parts.path, SAFE, errors="replace")
+    return without_dots(path if path.startswith("/") else "/" + path) + query

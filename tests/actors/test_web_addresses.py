@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from actors.web import sockets
 from actors.web.addresses import AddressBook, is_public
 from actors.web.budget import Budget
-from actors.web.failure import FetchFailure
-from actors.web.target import Target, onward, parse
 from actors.web.visitor import Visitor
 from filters.recipe import Fetch
 
@@ -129,47 +127,3 @@ def test_other_schemes_are_told_by_their_name(url: str, dialled: list[Any]) -> N
     reason, detail = visit(url)
     assert (reason, dialled) == ("fetch_bad_scheme", [])
     assert detail == f"{url.split(':')[0]}, only http and https"
-
-
-@pytest.mark.parametrize("url", [None, "", "not a url", "http://", "http://h:99999/", "http://[::1/", "//h/a"])
-def test_what_is_no_address_fails_without_a_name_asked_for(url: str | None) -> None:
-    with pytest.raises(FetchFailure) as caught:
-        parse(url)
-    assert caught.value.reason == "fetch_failed"
-
-
-def test_spaces_umlauts_and_chinese_become_an_ascii_request() -> None:
-    target = parse(" HTTP://Bücher.example:80/a b/猫.jpg?q=ü&x=%20#top ")
-    assert target == Target("http", "xn--bcher-kva.example", 80, "/a%20b/%E7%8C%AB.jpg?q=%C3%BC&x=%20")
-    assert target.url == "http://xn--bcher-kva.example/a%20b/%E7%8C%AB.jpg?q=%C3%BC&x=%20"
-
-
-def test_a_redirect_is_read_against_the_page_that_sent_it() -> None:
-    here = parse("https://h.example/a/b?c")
-    assert onward(here, "../d").url == "https://h.example/d"
-    assert onward(here, "//other.example/e").url == "https://other.example/e"
-    with pytest.raises(FetchFailure):
-        onward(here, "file:///etc/passwd")
-
-
-@settings(deadline=None)  # of a loaded machine
-@given(st.text())
-def test_every_text_is_a_target_or_a_failure(url: str) -> None:
-    try:
-        target = parse("http://h.example/" + url)
-    except FetchFailure:
-        return
-    assert target.path.isascii()
-    assert target.path.isprintable()
-    assert " " not in target.path
-
-
-@settings(deadline=None)  # of a loaded machine
-@given(st.text())
-def test_every_host_is_a_plain_name_or_a_failure(host: str) -> None:
-    try:
-        target = parse(f"http://{host}/")
-    except FetchFailure:
-        return
-    assert target.authority.isascii()
-    assert not set(target.authority) & set("/@ \r\n\\")
