@@ -1,0 +1,229 @@
+"""Cleaning: nothing private is left in a picture's container, and every pixel is as it was."""
+
+import io
+import struct
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, PngImagePlugin
+
+from actors.pictures.decode import Picture, decode
+from actors.pictures.exif import minimal, orientation
+from actors.pictures.privacy import strip
+
+CANARY = b"canary-of-Ms-Li-Wei"
+LIMIT = 100_000_000
+TURNS = [1, 3, 6, 8]
+
+
+def scene(width: int = 120, height: int = 80) -> Image.Image:
+    """A picture without symmetry, so that any wrong turn shows."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [128 + 90 * np.sin(x / (9 + 4 * k)) * np.cos(y / 17) + x * 30 / width for k in range(3)]
+    return Image.fromarray(np.stack(waves, -1).clip(0, 255).astype(np.uint8))
+
+
+def encoded(image: Image.Image, codec: str, **how: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, codec, **how)
+    return buffer.getvalue()
+
+
+def exif(turn: int) -> bytes:
+    """An EXIF block of a camera that knows who and where."""
+    block = Image.Exif()
+    told = CANARY.decode()
+    block[0x010E], block[0x010F], block[0x013B], block[0x8298], block[0x9C9D] = told, told, told, told, CANARY
+    block[0x0112] = turn
+    block.get_ifd(0x8769).update({0x9286: CANARY, 0x927C: CANARY, 0xA430: told, 0xA431: told})
+    block.get_ifd(0x8825).update({1: "N", 2: (31.0, 14.0, 2.0), 3: "E", 4: (121.0, 29.0, 1.0), 27: CANARY})
+    return block.tobytes()
+
+
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><dc:creator>" + CANARY + b"</dc:creator></x:xmpmeta>"
+IPTC = b"8BIM\x04\x04\0\0" + struct.pack(">I", 5 + len(CANARY)) + b"\x1c\x02\x50\0\x13" + CANARY
+
+
+def segment(code: int, body: bytes) -> bytes:
+    return b"\xff" + bytes((code,)) + struct.pack(">H", len(body) + 2) + body
+
+
+TOLD_IN_JPEG = b"".join(
+    (
+        segment(0xE0, b"JFXX\0\x10" + CANARY),
+        segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP),
+        segment(0xE1, b"http://ns.adobe.com/xmp/extension/\0" + CANARY),
+        segment(0xE2, b"MPF\0" + CANARY),
+        segment(0xEB, b"JP\0\x01jumb" + CANARY),
+        segment(0xED, b"Photoshop 3.0\0" + IPTC),
+        segment(0xEE, b"Adobe\0" + CANARY[:4]),
+        segment(0xEF, CANARY),
+        segment(0xDC, CANARY),
+        segment(0xFE, CANARY),
+        b"\xff\xff\xff\xd3" + CANARY + b"\xff\0" + CANARY,
+    )
+)
+
+
+def jpeg(turn: int = 6, **how: object) -> bytes:
+    """Private data before, between and behind the scans, and a second picture behind the first."""
+    picture = encoded(how.pop("image", scene()), "JPEG", exif=exif(turn), comment=CANARY, **how)  # type: ignore[arg-type]
+    picture = picture.replace(
+        b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0", b"JFIF\0\x01\x01\0\0\x01\0\x01\x07\x01" + CANARY + b"\0\0"
+    )
+    picture = picture.replace(b"\xff\xe0\0\x10", b"\xff\xe0\0\x25")
+    tables = picture.index(b"\xff\xdb")
+    last = picture.rindex(b"\xff\xda")  # of a progressive picture: a scan of many
+    if picture.count(b"\xff\xda") > 1:
+        picture = picture[:last] + TOLD_IN_JPEG + picture[last:]
+    picture = picture[:tables] + TOLD_IN_JPEG + segment(0xE1, exif(3)) + picture[tables:-2]
+    return picture + TOLD_IN_JPEG + b"\xff\xd9" + encoded(scene(), "JPEG", comment=CANARY) + CANARY
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(turn: int = 6, **how: object) -> bytes:
+    told = PngImagePlugin.PngInfo()
+    for packed in (False, True):
+        told.add_text("Author", CANARY.decode(), packed)
+    told.add_itxt("XML:com.adobe.xmp", XMP.decode())
+    image = how.pop("image", scene())
+    picture = encoded(image, "PNG", pnginfo=told, exif=exif(turn), **how)  # type: ignore[arg-type]
+    told_in = chunk(b"tIME", CANARY[:7]) + chunk(b"caBX", CANARY) + chunk(b"prVt", CANARY) + chunk(b"gAMA", CANARY)
+    told_in += chunk(b"tEXt", b"Author\0" + CANARY)
+    first = picture.index(b"IDAT") - 4
+    return picture[:first] + told_in + picture[first:-12] + told_in + picture[-12:] + CANARY
+
+
+def riff(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) & 1)
+
+
+def webp(turn: int = 6, **how: object) -> bytes:
+    image = how.pop("image", scene())
+    picture = encoded(image, "WEBP", exif=exif(turn), xmp=XMP, **how)  # type: ignore[arg-type]
+    picture += riff(b"C2PA", CANARY) + riff(b"FRGM", CANARY)
+    return b"RIFF" + struct.pack("<I", len(picture) - 8) + picture[8:] + CANARY
+
+
+FRAMES = [scene(), scene().transpose(Image.Transpose.ROTATE_180), scene().convert("L").convert("RGB")]
+MOVING = {"save_all": True, "append_images": FRAMES[1:], "duration": 80, "loop": 3}
+ICC = b"a profile of colours" * 40
+
+MADE: dict[str, Callable[[int], bytes]] = {
+    "jpeg": lambda turn: jpeg(turn, icc_profile=ICC),
+    "jpeg progressive": lambda turn: jpeg(turn, progressive=True),
+    "jpeg of restarts": lambda turn: jpeg(turn, restart_marker_rows=1),
+    "jpeg grey": lambda turn: jpeg(turn, image=scene().convert("L")),
+    "jpeg cmyk": lambda turn: jpeg(turn, image=scene().convert("CMYK")),
+    "png": lambda turn: png(turn, icc_profile=ICC),
+    "png palette": lambda turn: png(turn, image=scene().convert("P"), transparency=3),
+    "png moving": lambda turn: png(turn, **MOVING),
+    "webp": lambda turn: webp(turn, icc_profile=ICC),
+    "webp lossless": lambda turn: webp(turn, lossless=True),
+    "webp moving": lambda turn: webp(turn, **MOVING),
+}
+
+
+def frames(data: bytes) -> list[np.ndarray]:
+    with Image.open(io.BytesIO(data)) as image:
+        seen = []
+        for place in range(getattr(image, "n_frames", 1)) if image.format != "MPO" else [0]:
+            image.seek(place)
+            seen.append(np.asarray(image.convert("RGBA")))
+        return seen
+
+
+def assert_same_picture(before: bytes, after: bytes) -> None:
+    seen, left = decode(before, LIMIT, 256), decode(after, LIMIT, 256)
+    assert isinstance(seen, Picture), seen
+    assert isinstance(left, Picture), left
+    assert (seen.format, seen.width, seen.height) == (left.format, left.width, left.height)
+    assert np.array_equal(seen.pixels, left.pixels)
+    assert all(np.array_equal(a, b) for a, b in zip(frames(before), frames(after), strict=True))
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("made", MADE)
+def test_nothing_private_is_left_and_every_pixel_is(made: str, turn: int) -> None:
+    before = MADE[made](turn)
+    after = strip(before)
+    assert before.count(CANARY) > 3
+    assert CANARY not in after
+    assert CANARY[:7] not in after
+    with Image.open(io.BytesIO(after)) as image:
+        image.load()
+        tags = dict(image.getexif())
+        assert tags == ({} if turn == 1 else {0x0112: turn})
+        assert not image.info.keys() & {"xmp", "photoshop", "comment", "Author", "XML:com.adobe.xmp", "mp"}
+    assert_same_picture(before, after)
+    assert strip(after) is after
+
+
+@pytest.mark.parametrize("made", ["jpeg", "png", "webp"])
+def test_the_colour_profile_stays(made: str) -> None:
+    with Image.open(io.BytesIO(strip(MADE[made](1)))) as image:
+        assert image.info["icc_profile"] == ICC
+
+
+@pytest.mark.parametrize("codec", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_that_tells_nothing_is_not_copied(codec: str) -> None:
+    data = encoded(scene(), codec)
+    assert strip(data) is data
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"Exif\0\0", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff\x12\x01"]
+)
+def test_a_broken_block_is_of_an_upright_picture(broken: bytes) -> None:
+    assert orientation(broken) == 1
+
+
+@pytest.mark.parametrize("turn", range(2, 9))
+def test_an_orientation_is_read_back(turn: int) -> None:
+    assert orientation(minimal(turn)) == turn
+    assert orientation(b"Exif\0\0Exif\0\0" + exif(turn).removeprefix(b"Exif\0\0")) == turn
+    assert orientation(exif(turn)) == turn
+
+
+SEEDS = [make(6) for make in MADE.values()]
+
+
+def mutated(data: bytes, edits: list[tuple[float, bytes]], keep: float) -> bytes:
+    changed = bytearray(data)
+    for at, new in edits:
+        place = int(at * len(changed))
+        changed[place : place + len(new)] = new
+    return bytes(changed[: int(len(changed) * min(1.0, keep * 2))])
+
+
+EDITS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), max_size=8)
+
+
+@settings(max_examples=600, deadline=1000)
+@given(seed=st.sampled_from(SEEDS), edits=EDITS, keep=st.floats(0, 1))
+def test_whatever_is_broken_is_cleaned_once_and_for_all(
+    seed: bytes, edits: list[tuple[float, bytes]], keep: float
+) -> None:
+    data = mutated(seed, edits, keep)
+    after = strip(data)
+    assert len(after) <= len(data) + 12
+    assert strip(after) == after
+    before, left = decode(data, 1_000_000, 256), decode(after, 1_000_000, 256)
+    if isinstance(before, Picture):
+        assert isinstance(left, Picture), left
+        assert np.array_equal(before.pixels, left.pixels)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(SEEDS), st.integers(4, 40), st.binary(max_size=200))
+def test_arbitrary_bytes_behind_a_signature_do_no_harm(seed: bytes, head: int, tail: bytes) -> None:
+    data = seed[:head] + tail
+    assert len(strip(data)) <= len(data) + 12
+    assert strip(strip(data)) == strip(data)
