@@ -27,8 +27,8 @@ class FetchFailure(Exception):
     """A URL that gave no bytes.
 
     `detail` holds the value and the bound that it broke. Nobody may put more of a URL into it than its host:
-    URLs carry credentials. `transient` means that asking again may help; `wait_s` is how long the other side
-    asked us to wait first; `consent` is the evidence of a refusal.
+    URLs carry credentials. `transient` means that asking again soon may help, `later` that another run may have
+    more luck; `wait_s` is how long the other side asked us to wait first; `consent` is the evidence of a refusal.
     """
 
     def __init__(
@@ -37,12 +37,14 @@ class FetchFailure(Exception):
         detail: str,
         *,
         transient: bool = False,
+        later: bool = False,
         wait_s: float | None = None,
         consent: str | None = None,
     ) -> None:
         self.reason: Reason = reason
         self.detail = printable(detail)
         self.transient = transient
+        self.later = later or transient
         self.wait_s = wait_s
         self.consent = consent
         super().__init__(f"{reason}: {self.detail}")
@@ -50,7 +52,14 @@ class FetchFailure(Exception):
     def again(self, about: str = "") -> Self:
         """The same failure for another URL, told of `about`; a shared exception would collect tracebacks."""
         detail = f"{about}: {self.detail}" if about else self.detail
-        return type(self)(self.reason, detail, transient=self.transient, wait_s=self.wait_s, consent=self.consent)
+        return type(self)(
+            self.reason,
+            detail,
+            transient=self.transient,
+            later=self.later,
+            wait_s=self.wait_s,
+            consent=self.consent,
+        )
 
 
 def printable(text: str) -> str:
