@@ -19,6 +19,7 @@ from prefect.runtime import flow_run
 
 from flows.server import run_url, running_server
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
+from tasks.folder import read_folder
 from tasks.plan import Plan, alone, already, default_warehouse, make_plan
 from tasks.pool import cluster
 from tasks.progress import step
@@ -199,7 +200,7 @@ def _words(plan: Plan, parts: _Parts) -> None:
 def _pictures(plan: Plan, parts: _Parts) -> None:
     """Fetch, look, copies."""
     with step("fetch") as said:
-        parts.fetched = fetch(plan, parts.sifted)
+        parts.fetched = read_folder(plan, parts.sifted) if plan.of_folder else fetch(plan, parts.sifted)
         said.append(f"{rows_of(parts.fetched)} URLs")
     with step("look") as said:
         parts.looked = look(plan, parts.fetched)

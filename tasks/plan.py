@@ -16,8 +16,8 @@ from actors.models.files import find_model, model_identity
 from filters.load import load_recipe, recipe_fingerprint
 from filters.recipe import Recipe
 from warehouse.errors import WarehouseError
-from warehouse.ids import file_hash, fingerprint
-from warehouse.ingest import check_source
+from warehouse.ids import fingerprint
+from warehouse.ingest import check_source, source_hash
 from warehouse.lake import anywhere, exists, locate, shown
 from warehouse.releases import check_free, released_as
 
@@ -67,6 +67,11 @@ class Plan:
         """The folder of what only this run made."""
         return self.work / "runs" / self.run_id
 
+    @property
+    def of_folder(self) -> bool:
+        """Whether the source is an img2dataset folder, which has its pictures with it."""
+        return Path(self.source).is_dir()
+
     def part(self, stage: str, *facts: str) -> str:
         """The name of the part that `stage` makes of `facts`: the same facts are the same part."""
         return str(self.work / stage / f"{fingerprint(stage, *facts)}.parquet")
@@ -99,13 +104,13 @@ def make_plan(
     model = model_identity(folder) if folder is not None else None
     check_disk(warehouse)
     hosts = tuple(sorted(set(allow)))
-    source_hash = file_hash([path])
-    run_id = run_identity(source_hash, chosen, model, hosts, limit, round)
+    content = source_hash(path)
+    run_id = run_identity(content, chosen, model, hosts, limit, round)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
         source=str(path.resolve()),
-        source_hash=source_hash,
+        source_hash=content,
         recipe=chosen,
         warehouse=anywhere(warehouse),
         release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
@@ -128,8 +133,9 @@ def run_identity(
 
 
 def _stem(path: Path) -> str:
-    """The source's name without its format, as far as it may stand in a release's."""
-    stem = path.name.removesuffix(".gz").rsplit(".", 1)[0]
+    """The source's name without its format, as far as it may stand in a release's; a folder's name has none."""
+    name = path.name or path.resolve().name
+    stem = name if path.is_dir() else name.removesuffix(".gz").rsplit(".", 1)[0]
     return re.sub(r"[^\w.-]+", "-", stem).strip(".-")[:60] or "log"
 
 
@@ -187,6 +193,6 @@ def already(plan: Plan) -> list[str]:
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
     """The release that `source` already became under `recipe`, or null."""
     model = model_identity(find_model(recipe.model)) if recipe.model is not None else None
-    run_id = run_identity(file_hash([Path(source)]), recipe, model, tuple(sorted(set(allow))), None)
+    run_id = run_identity(source_hash(Path(source)), recipe, model, tuple(sorted(set(allow))), None)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

@@ -7,6 +7,7 @@ import glob
 import gzip
 import re
 import shutil
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +16,9 @@ from pathlib import Path
 import duckdb
 
 from warehouse.errors import SourceError
-from warehouse.ids import content_id_sql
+from warehouse.ids import content_id_sql, file_hash
 from warehouse.lake import connect, quoted, write
+from warehouse.shards import SHARD_NUMBER, find_shards, folder_hash, rows_sql, unfinished
 
 TEXT_COLUMNS = ("url", "page_url", "query", "title", "surrounding", "alt", "ts")
 COUNT_COLUMNS = ("impressions", "clicks")
@@ -43,14 +45,13 @@ def suffix_of(source: str) -> str:
 
 
 def check_source(source: str) -> Path:
-    """The source's path, if it is a file of a format that is read here."""
+    """The source's path, if it is a file of a format that is read here, or an img2dataset folder with a whole shard."""
     path = Path(source)
     if not path.exists():
         raise SourceError(f"There is no file {source}.\nCheck the path: a source is one log file.")
     if path.is_dir():
-        raise SourceError(
-            f"{source} is a folder.\nGive one log file of it: {', '.join(READERS)} or one of these with .gz."
-        )
+        find_shards(path)
+        return path
     if suffix_of(source) not in READERS:
         raise SourceError(
             f"{source} has no suffix that tells its format.\nName it {', '.join(READERS)}, each also with .gz."
@@ -60,16 +61,22 @@ def check_source(source: str) -> Path:
     return path
 
 
+def source_hash(source: Path) -> str:
+    """What stands for a source's content: of a file the sha256 of its bytes, of a folder see `shards.shard_hash`."""
+    return folder_hash(source) if source.is_dir() else file_hash([source])
+
+
 def ingest(source: str, out: str, warehouse: str, *, limit: int | None = None) -> int:
     """Write the candidates of `source` to the Parquet part `out`; the number of rows.
 
     Columns: candidate_id, source_row, COLUMNS, fault (why a count cannot be read, else null). Absent columns are
-    null. Raises SourceError where the file is broken, has no rows or no url column.
+    null. Raises SourceError where the file is broken, has no rows or no url column. Of a folder the whole shards are
+    read, in their order and that of their keys; what is not whole is told on stderr.
     """
     path = check_source(source)
     try:
         with _plain(path, Path(out).parent) as plain, connect(warehouse) as con:
-            reader, present = _reader(con, source, plain)
+            reader, present = _folder_reader(con, path) if path.is_dir() else _reader(con, source, plain)
             write(con, _candidates(reader, present, limit), out, row_group=ROW_GROUP)
             rows: int = con.execute(f"SELECT count(*) FROM read_parquet({quoted(out)})").fetchall()[0][0]
     except (duckdb.Error, csv.Error, zlib.error, UnicodeDecodeError, EOFError, OSError) as error:
@@ -101,6 +108,28 @@ def _reader(con: duckdb.DuckDBPyConnection, source: str, plain: Path) -> tuple[s
         present = [*COLUMNS, "source_row"]  # a key may stand in later rows only
     columns = ", ".join(f"{quoted(column)}: 'VARCHAR'" for column in present)
     return READERS[suffix].format(file=file, columns=f"{{{columns}}}"), present
+
+
+def _folder_reader(con: duckdb.DuckDBPyConnection, folder: Path) -> tuple[str, list[str]]:
+    """SQL that reads the metadata of the whole shards, and the columns that it then has.
+
+    img2dataset's `caption` is an alt text unless the metadata has a column `alt`.
+    """
+    left_out = unfinished(folder)
+    if left_out:
+        names = ", ".join(left_out[:5]) + (" ..." if len(left_out) > 5 else "")
+        print(f"{folder}: without _stats.json and left out: {names} ({len(left_out)} shards)", file=sys.stderr)
+    rows = rows_sql(find_shards(folder))
+    present = [row[0] for row in con.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()]
+    if not {"url", "key"} <= set(present):
+        raise SourceError(
+            f"The shards of {folder} have no columns `url` and `key`; they have {', '.join(present[:8])}.\n"
+            "Give a folder that img2dataset wrote, or one log file."
+        )
+    read = [name for name in (*COLUMNS, "source_row") if name in present]
+    alt = ["caption AS alt"] if "caption" in present and "alt" not in present else []
+    ordered = f"SELECT {', '.join(read + alt)} FROM {rows} ORDER BY {SHARD_NUMBER}, length(key), key"
+    return f"({ordered})", read + ["alt"] * len(alt)
 
 
 def _header(path: Path, separator: str) -> list[str]:

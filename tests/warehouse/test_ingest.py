@@ -165,8 +165,8 @@ def test_a_whole_parquet_file_that_lost_its_end_is_told(bare: World) -> None:
         _read(bare, source)
 
 
-def test_a_folder_is_no_log(bare: World) -> None:
-    with pytest.raises(SourceError, match="is a folder"):
+def test_a_folder_without_shards_is_no_log(bare: World) -> None:
+    with pytest.raises(SourceError, match="is a folder without shards"):
         _read(bare, bare.folder())
 
 
