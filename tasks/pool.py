@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +18,15 @@ OBJECT_STORE_BYTES = 80 << 20
 """Ray's store carries names, never pictures: near the least that Ray accepts."""
 
 CHANCES = 2
-"""How often a job may take its actor down with it before it is set aside."""
+"""How often a job may take its actor down with it, or hang in it, before it is set aside."""
+
+LOOK_S = 5.0
+"""Between two looks at the clock while jobs have a limit."""
 
 
 @dataclass(frozen=True)
 class SetAside:
-    """What stands for the result of a job that killed its actor CHANCES times."""
+    """What stands for the result of a job that killed its actor, or hung in it, CHANCES times."""
 
     why: str
 
@@ -29,8 +34,17 @@ class SetAside:
 @dataclass
 class _Actor:
     handle: Any
-    busy: dict[Any, int] = field(default_factory=dict)  # Ray's reference -> place of the job
+    there: Any  # Ray's reference to the answer of its process
+    since: float | None = None  # when it was seen to answer: before that it may wait for a free CPU, for hours
+    busy: dict[Any, tuple[int, float]] = field(default_factory=dict)  # Ray's reference -> place of the job, its start
     alone: bool = False
+
+    def overdue(self, limit_s: float) -> bool:
+        """Whether a job of it runs for longer than that."""
+        if self.since is None:
+            return False
+        oldest = min((began for _, began in self.busy.values()), default=time.monotonic())
+        return time.monotonic() - max(oldest, self.since) > limit_s
 
 
 @contextmanager
@@ -82,14 +96,17 @@ def run_pool(
     workers: int,
     lanes: int = 1,
     gpus_each: float = 0,
+    limit_s: float | None = None,
 ) -> Iterator[tuple[Job, Done | SetAside]]:
     """Build a tool in every actor, feed it `jobs`, and yield each with its result as it finishes.
 
     An actor runs `lanes` jobs at once. When it dies it is built again, and the jobs that it had run once more, each
     alone so that blame is certain; one that takes its actor down CHANCES times while it is alone is set aside and the
-    rest go on. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never pixels.
+    rest go on. A job that runs for more than `limit_s` seconds is taken for hung: its actor is killed, and all goes on
+    as after a death. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never
+    pixels.
     """
-    pool = _Pool(build, jobs, lanes, gpus_each)
+    pool = _Pool(build, jobs, lanes, gpus_each, limit_s)
     try:
         for _ in range(min(len(jobs), max(1, min(workers, cpus())))):  # no jobs, no actor
             pool.add_actor()
@@ -102,13 +119,19 @@ class _Pool(Generic[Job, Done]):
     """Actors, the jobs that wait, and how often each job has taken its actor down."""
 
     def __init__(
-        self, build: Callable[[], Callable[[Job], Done]], jobs: Sequence[Job], lanes: int, gpus_each: float
+        self,
+        build: Callable[[], Callable[[Job], Done]],
+        jobs: Sequence[Job],
+        lanes: int,
+        gpus_each: float,
+        limit_s: float | None,
     ) -> None:
-        self.build, self.jobs, self.lanes, self.gpus_each = build, jobs, lanes, gpus_each
+        self.build, self.jobs, self.lanes, self.gpus_each, self.limit_s = build, jobs, lanes, gpus_each, limit_s
         self.waiting = deque(range(len(jobs)))
         self.suspects: deque[int] = deque()
         self.deaths = [0] * len(jobs)
         self.actors: list[_Actor] = []
+        self.looked = time.monotonic()  # at the clocks of the jobs
 
     def add_actor(self) -> None:
         import ray
@@ -116,7 +139,8 @@ class _Pool(Generic[Job, Done]):
         remote = ray.remote(_Worker).options(
             num_cpus=1, num_gpus=self.gpus_each, max_concurrency=self.lanes, max_restarts=0
         )
-        self.actors.append(_Actor(remote.remote(self.build)))
+        handle = remote.remote(self.build)
+        self.actors.append(_Actor(handle, handle.there.remote()))
 
     def results(self) -> Iterator[tuple[Job, Done | SetAside]]:
         import ray
@@ -125,18 +149,38 @@ class _Pool(Generic[Job, Done]):
             for actor in self.actors:
                 self.feed(actor)
             references = [reference for actor in self.actors for reference in actor.busy]
-            finished, _ = ray.wait(references, num_returns=1)
-            actor = next(actor for actor in self.actors if finished[0] in actor.busy)
-            try:
-                result = ray.get(finished[0])
-            except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
-                yield from self.bury(actor, str(error).strip().splitlines()[0])
-            except ray.exceptions.RayTaskError as error:
-                raise error.cause from error
-            else:
-                place = actor.busy.pop(finished[0])
-                actor.alone = False
-                yield self.jobs[place], result
+            finished, _ = ray.wait(references, num_returns=1, timeout=self.limit_s and min(self.limit_s, LOOK_S))
+            for reference in finished:
+                yield from self.settle(reference)
+            if self.limit_s is not None and time.monotonic() - self.looked >= min(self.limit_s, LOOK_S):
+                yield from self.end_hung(self.limit_s)
+
+    def settle(self, reference: Any) -> Iterator[tuple[Job, Done | SetAside]]:
+        """Take what a job came to."""
+        import ray
+
+        actor = next(actor for actor in self.actors if reference in actor.busy)
+        try:
+            result = ray.get(reference)
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
+            yield from self.bury(actor, f"took its actor down {CHANCES} times: {str(error).strip().splitlines()[0]}")
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        else:
+            place, _ = actor.busy.pop(reference)
+            actor.alone = False
+            yield self.jobs[place], result
+
+    def end_hung(self, limit_s: float) -> Iterator[tuple[Job, Done | SetAside]]:
+        """Kill every actor of which a job runs for longer than it may."""
+        import ray
+
+        self.looked = time.monotonic()
+        for actor in list(self.actors):
+            if actor.since is None and ray.wait([actor.there], timeout=0)[0]:
+                actor.since = time.monotonic()
+            if actor.overdue(limit_s):
+                yield from self.bury(actor, f"hung {CHANCES} times: no result within {limit_s:g} s")
 
     def feed(self, actor: _Actor) -> None:
         if not actor.busy and self.suspects:
@@ -146,21 +190,21 @@ class _Pool(Generic[Job, Done]):
             self.start(actor, self.waiting.popleft())
 
     def start(self, actor: _Actor, place: int) -> None:
-        actor.busy[actor.handle.run.remote(self.jobs[place])] = place
+        actor.busy[actor.handle.run.remote(self.jobs[place])] = (place, time.monotonic())
 
     def bury(self, actor: _Actor, why: str) -> Iterator[tuple[Job, Done | SetAside]]:
-        """Put a new actor in a dead one's place; its jobs run again, or are set aside."""
+        """Put a new actor in a dead one's place; its jobs run again, or are set aside for the reason given."""
         import ray
 
         ray.kill(actor.handle)
         self.actors.remove(actor)
         self.add_actor()
-        for place in actor.busy.values():
+        for place, _ in actor.busy.values():
             self.deaths[place] += len(actor.busy) == 1  # of several nobody knows which it was, or which had begun
             if self.deaths[place] < CHANCES:
                 self.suspects.append(place)
             else:
-                yield self.jobs[place], SetAside(f"took its actor down {CHANCES} times: {why}")
+                yield self.jobs[place], SetAside(why)
 
     def close(self) -> None:
         import ray
@@ -170,16 +214,22 @@ class _Pool(Generic[Job, Done]):
 
 
 class _Worker:
-    """Holds one tool, such as a loaded model, for as long as the pool lives."""
+    """Holds one tool, such as a loaded model, for as long as the pool lives.
+
+    It is built with the first job: a constructor that raises looks like a crash to Ray, and one that hangs like a
+    cluster without a free CPU.
+    """
 
     def __init__(self, build: Callable[[], Callable[[Any], Any]]) -> None:
-        self.fault: Exception | None = None
-        try:
-            self.tool = build()
-        except Exception as error:  # told with the first job: a constructor that raises looks like a crash to Ray
-            self.fault = error
+        self.build = build
+        self.tool: Callable[[Any], Any] | None = None
+        self.building = threading.Lock()
+
+    def there(self) -> None:
+        """Answers, which a process that waits to be started does not."""
 
     def run(self, job: Any) -> Any:
-        if self.fault is not None:
-            raise self.fault
+        with self.building:
+            if self.tool is None:
+                self.tool = self.build()
         return self.tool(job)

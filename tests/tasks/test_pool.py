@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -34,15 +35,20 @@ def _tool() -> Callable[[tuple[str, str]], str]:
             os._exit(9)
         if name == "wrong":
             raise ValueError("wrong cannot be done")
+        if name == "sleeper" or (name == "dozer" and len(list(Path(folder).glob("dozer.*"))) == 1):
+            time.sleep(3600)
         return f"{name} done"
 
     return run
 
 
-def _pool(names: list[str], folder: Path, workers: int = 2, lanes: int = 1) -> dict[str, object]:
+def _pool(
+    names: list[str], folder: Path, workers: int = 2, lanes: int = 1, limit_s: float | None = None
+) -> dict[str, object]:
     jobs = [(name, str(folder)) for name in names]
     tool = _tool()
-    return {job[0]: done for job, done in run_pool(lambda: tool, jobs, workers=workers, lanes=lanes)}
+    pool = run_pool(lambda: tool, jobs, workers=workers, lanes=lanes, limit_s=limit_s)
+    return {job[0]: done for job, done in pool}
 
 
 def _tries(folder: Path, name: str) -> int:
@@ -63,6 +69,56 @@ def test_only_a_job_that_kills_alone_is_blamed(tmp_path: Path) -> None:
     assert {name for name, one in done.items() if isinstance(one, SetAside)} == {"deadly 1", "deadly 2"}
     assert _tries(tmp_path, "deadly 1") >= 2
     assert _tries(tmp_path, "deadly 2") >= 2
+
+
+def test_a_job_that_hangs_is_killed_and_run_again_then_set_aside_while_the_others_go_on(tmp_path: Path) -> None:
+    began = time.monotonic()
+    done = _pool(["a", "sleeper", "b", "dozer", "c"], tmp_path, limit_s=2)
+    aside = done.pop("sleeper")
+    assert isinstance(aside, SetAside)
+    assert aside.why == "hung 2 times: no result within 2 s"
+    assert done == {name: f"{name} done" for name in ("a", "b", "dozer", "c")}
+    assert (_tries(tmp_path, "sleeper"), _tries(tmp_path, "dozer")) == (2, 2)
+    assert time.monotonic() - began < PATIENCE_S
+
+
+def test_only_a_job_that_hangs_alone_is_blamed(tmp_path: Path) -> None:
+    done = _pool(["a", "sleeper", "b", "dozer"], tmp_path, workers=1, lanes=4, limit_s=1)
+    assert isinstance(done.pop("sleeper"), SetAside)
+    assert done == {name: f"{name} done" for name in ("a", "b", "dozer")}
+
+
+def test_a_hung_actor_is_ended_while_others_have_much_to_do(tmp_path: Path) -> None:
+    def run(job: int) -> int:
+        (tmp_path / f"{job}.{time.monotonic_ns()}").touch()
+        time.sleep(3600 if job == 0 and _tries(tmp_path, "0") == 1 else 0.2)
+        return job
+
+    order = [job for job, _ in run_pool(lambda: run, range(30), workers=2, limit_s=1)]
+    assert sorted(order) == list(range(30))
+    assert order[-1] != 0
+
+
+def test_a_stopped_actor_is_killed_and_its_jobs_are_done_by_another(tmp_path: Path) -> None:
+    def run(job: int) -> int:
+        (tmp_path / f"{job}.{os.getpid()}").touch()
+        if job == 1 and len(list(tmp_path.glob("1.*"))) == 1:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return os.getpid()
+
+    done = dict(run_pool(lambda: run, range(6), workers=1, lanes=2, limit_s=2))
+    assert sorted(done) == list(range(6))
+    stopped = {int(path.suffix[1:]) for path in tmp_path.glob("1.*")} - {done[1]}
+    assert len(stopped) == 1
+    _gone(stopped.pop())
+
+
+def _gone(pid: int) -> None:
+    """Wait until a process is no more; Ray gives one that it ends some seconds to do so itself."""
+    deadline = time.monotonic() + PATIENCE_S
+    while Path(f"/proc/{pid}").exists():
+        assert time.monotonic() < deadline, f"process {pid} is still there"
+        time.sleep(0.1)
 
 
 def test_what_a_job_raises_arrives_as_it_was(tmp_path: Path) -> None:
