@@ -62,6 +62,20 @@ class FetchFailure(Exception):
         )
 
 
+class ContactMissing(Exception):
+    """A host that is not on the allow list would be asked, and the recipe names nobody to whom it could turn."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(host)
+        self.host = host
+
+    def __str__(self) -> str:
+        return (
+            f"{self.host} would be asked without a contact: set fetch.contact in the recipe to a URL or e-mail "
+            "address under which site owners reach you."
+        )
+
+
 def printable(text: str) -> str:
     """The text on one line of plain ASCII, for logs and tables, cut at 200 characters."""
     plain = text.encode("ascii", "backslashreplace").decode("ascii")
