@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from actors.models.files import find_model, model_identity
+from actors.web.stores import StoreError, check_stores
 from filters.load import load_recipe, recipe_fingerprint
 from filters.recipe import Recipe
 from warehouse.errors import WarehouseError
@@ -99,6 +100,7 @@ def make_plan(
     """
     check_words(release, allow)
     chosen = load_recipe(recipe)
+    check_readable(chosen)
     path = check_source(source)
     folder = find_model(chosen.model) if chosen.model is not None else None
     model = model_identity(folder) if folder is not None else None
@@ -151,6 +153,14 @@ def check_words(release: str | None, allow: tuple[str, ...]) -> None:
             raise PlanError(
                 f"--allow-host {host[:60]!r} is not HOST:PORT.\nWrite it like 10.0.0.7:8080, without http://."
             )
+
+
+def check_readable(recipe: Recipe) -> None:
+    """Raise PlanError for a store of the recipe that nothing on this machine reads."""
+    try:
+        check_stores(recipe.fetch.stores)
+    except StoreError as error:
+        raise PlanError(str(error)) from error
 
 
 def check_disk(warehouse: str) -> None:

@@ -1,7 +1,11 @@
 """What names a run: everything that determines its result, and nothing else."""
 
+from pathlib import Path
+
+import pytest
+
 from filters.recipe import Recipe
-from tasks.plan import run_identity
+from tasks.plan import PlanError, make_plan, run_identity
 
 
 def test_a_first_execution_keeps_its_name_and_every_later_round_has_its_own() -> None:
@@ -10,3 +14,25 @@ def test_a_first_execution_keeps_its_name_and_every_later_round_has_its_own() ->
 
     assert run_identity("aa", recipe, None, ("10.0.0.7:80",), None, round=0) == first
     assert len({first, *(run_identity("aa", recipe, None, ("10.0.0.7:80",), None, n) for n in (1, 2))}) == 3
+
+
+def test_a_store_that_nothing_here_reads_stops_the_run_before_a_row_is_touched(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("url,query\noss://bucket/a.jpg,a red ball\n")
+    (tmp_path / "mine.yaml").write_text("name: mine\nfetch:\n  stores: ['oss://bucket/']\n")
+    with pytest.raises(PlanError, match="pip install ossfs"):
+        make_plan(str(tmp_path / "log.csv"), str(tmp_path / "mine.yaml"), str(tmp_path / "lake"))
+    assert not (tmp_path / "lake").exists()
+
+
+@pytest.mark.parametrize(("name", "stem"), [("laion.2024", "laion.2024"), ("day.csv", "day")])
+def test_a_release_is_named_after_its_source(tmp_path: Path, name: str, stem: str) -> None:
+    source = tmp_path / name
+    if name.endswith(".csv"):
+        source.write_text("url,query\nhttp://a.example/a.jpg,a red ball\n")
+    else:
+        source.mkdir()
+        for file in ("00000.parquet", "00000.tar", "00000_stats.json"):
+            (source / file).touch()
+    plan = make_plan(str(source), "unscored", str(tmp_path / "lake"))
+    assert plan.release.startswith(f"{stem}-unscored-")
+    assert plan.of_folder == source.is_dir()
