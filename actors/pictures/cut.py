@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+Span = tuple[int, int]  # from the first byte to behind the last
+
 
 class Cut:
     """What is left of `data`; stretches are named in rising order and lie apart."""
@@ -28,8 +32,18 @@ class Cut:
 
 
 def most_parts(data: bytes) -> int:
-    """How many parts of a container are looked at: more than any camera or program writes, and few enough to be fast.
+    """How many parts of a container are looked at: more than any program writes, and few enough to be fast.
 
-    What stands behind them is cut off. 15 MB of GIF are 60,000 blocks of 255 bytes; of 5 MB, 88,000 are looked at.
+    What stands behind them is cut off. A PNG of 20 MB has 5,000 chunks of 4 KB; 48,000 would be looked at.
     """
-    return 10_000 + len(data) // 64
+    return 10_000 + len(data) // 512
+
+
+def merged(spans: Iterable[Span], limit: int) -> Iterator[Span]:
+    """The stretches up to `limit` that any of the spans covers, in rising order, each byte once."""
+    last = 0
+    for start, end in sorted(spans):
+        start, end = max(start, last), min(end, limit)
+        if start < end:
+            yield start, end
+            last = end

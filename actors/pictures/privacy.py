@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from actors.pictures.kinds import kind_of
+from actors.pictures.strip_avif import strip_avif
+from actors.pictures.strip_bmp import strip_bmp
+from actors.pictures.strip_gif import strip_gif
 from actors.pictures.strip_jpeg import strip_jpeg
 from actors.pictures.strip_png import strip_png
+from actors.pictures.strip_tiff import strip_tiff
 from actors.pictures.strip_webp import strip_webp
 
-_BY_KIND: dict[str, Callable[[bytes], bytes]] = {"jpeg": strip_jpeg, "png": strip_png, "webp": strip_webp}
+_BY_KIND: dict[str, Callable[[bytes], bytes]] = {
+    "jpeg": strip_jpeg,
+    "png": strip_png,
+    "gif": strip_gif,
+    "webp": strip_webp,
+    "avif": strip_avif,
+    "heif": strip_avif,
+    "tiff": strip_tiff,
+    "bmp": strip_bmp,
+}
 
 
 def strip(data: bytes) -> bytes:
