@@ -57,8 +57,14 @@ def test_what_nobody_can_ask_for_is_malformed(url: str) -> None:
         "http://a_b.example/",
         "http://h0.invalid/x.jpg",
         "http://a.example./",
-        # other schemes are refused where pictures are fetched, by name
+        # other schemes are refused where pictures are fetched, by name, unless the recipe has a store of theirs
         "file:///etc/hostname",
+        "file:///data/../etc/hostname",
+        "file:/data/a.jpg",
+        "FILE://localhost/data/%E7%8C%AB.jpg",
+        "s3://our-bucket/photos/a b.jpg",
+        "gs://our-bucket/a.jpg",
+        "memory://bucket/a.jpg",
         "ftp://a.example/b.jpg",
         "gopher://a.example/1",
         "data:image/png;base64,AAAA",

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from warehouse.errors import SourceError
+from warehouse.export import export_release
 from warehouse.ingest import ingest, source_hash
 from warehouse.shards import find_shards, wanted_parts
 
@@ -177,3 +178,15 @@ def test_a_large_shard_is_many_parts(bare: World) -> None:
     left = bare.sifted([{"candidate_id": n, "url": _url(n)} for n in range(2100)])
     wanted = wanted_parts(bare.warehouse, left, folder, bare.folder())
     assert [len(bare.rows_in(one.part)) for one in wanted] == [1000, 1000, 100]
+
+
+def test_what_an_export_writes_is_a_folder_too(world: World) -> None:
+    shown = {_url(n): world.shot(f"picture {n}", phash=0xFFFF << 16 * n) for n in range(3)}
+    log = [{"candidate_id": n, "url": _url(n), "clicks": 1, "texts": [f"a text of {n}"]} for n in range(3)]
+    world.publish(world.mill(log, dict(shown)), "first")
+    out = world.folder() / "shards"
+    assert list(export_release(world.warehouse, "first", str(out))) == [("00000.tar", 3)]
+    read = _read(world, out)
+    assert {(row["url"], row["alt"]) for row in read} == {(_url(n), f"a text of {n}") for n in range(3)}
+    (wanted,) = wanted_parts(world.warehouse, world.sifted(read), out, world.folder())
+    assert [row["status"] for row in world.rows_in(wanted.part)] == ["success"] * 3
