@@ -152,11 +152,11 @@ def _grouped(lines: Iterator[tuple[str, bytes]]) -> dict[str, list[list[Rule]]]:
 
 
 def _rule(allow: bool, value: bytes) -> Rule:
-    """RFC 9309 2.2.2 and 2.2.3: what may stand as it is counts decoded, what may not counts encoded."""
+    """RFC 9309 2.2.2 and 2.2.3: `*` and `$` are special as they stand, and letters when they are encoded."""
     text = quote(value, safe=PRINTABLE)
-    text = ENCODED.sub(lambda found: char if (char := chr(int(found[1], 16))) in UNRESERVED else found[0], text)
     pieces = tuple(unquote_to_bytes(piece) for piece in text.removesuffix("$").split("*"))
-    return Rule(allow, len(text), pieces, text.endswith("$"))
+    octets = len(text) - 2 * sum(chr(int(code, 16)) in UNRESERVED for code in ENCODED.findall(text))
+    return Rule(allow, octets, pieces, text.endswith("$"))
 
 
 class Robots:

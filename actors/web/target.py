@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from actors.web.failure import FetchFailure
 from filters.blocked import WEB_PORTS as PORTS
@@ -16,6 +16,10 @@ SAFE = "%/:=&?~+!$,;'@()*[]"
 # The WHATWG rule for a host that means an IPv4 address: its last label is a number, in any notation
 NUMERIC = re.compile(r"(?:^|\.)(?:0x[0-9a-f]*|[0-9]+)$")
 HOST = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+BLANK = "".join(map(chr, range(0x21)))  # what WHATWG's URL standard cuts off at both ends, as urlsplit does,
+UNSEEN = re.compile(r"[\t\r\n]")  # and what it takes out
+SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no octets stand for
 LONGEST_HOST = 253  # RFC 1035 2.3.4
 
 
@@ -49,8 +53,25 @@ class Target:
 
 def parse(url: str | None) -> Target:
     """The target of a URL. Raises FetchFailure where nobody may be asked for it."""
+    return _read((url or "").strip())
+
+
+def onward(target: Target, location: str) -> Target:
+    """The target that a redirect from `target` names; `location` is the header's octets read as Latin-1.
+
+    Octets that are not UTF-8 are asked for as they came (sites that were never converted). Raises FetchFailure.
+    """
+    octets = location.encode("latin-1", "replace")
     try:
-        parts = urlsplit((url or "").strip())
+        place = octets.decode("utf-8")
+    except UnicodeDecodeError:
+        place = "".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets)
+    return _read(_joined(target, UNSEEN.sub("", place.strip(BLANK))))
+
+
+def _read(url: str) -> Target:
+    try:
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise FetchFailure("fetch_failed", "not an absolute address with a host and a port") from None
@@ -66,21 +87,22 @@ def parse(url: str | None) -> Target:
     return Target(parts.scheme, _host(host, bracketed), port or PORTS[parts.scheme], _path(parts))
 
 
-def onward(target: Target, location: str) -> Target:
-    """The target that a redirect from `target` names; `location` is the header's octets read as Latin-1.
-
-    Octets that are not UTF-8 are asked for as they came (sites that were never converted). Raises FetchFailure.
-    """
-    octets = location.encode("latin-1", "replace")
-    try:
-        place = octets.decode("utf-8")
-    except UnicodeDecodeError:
-        place = "".join(chr(octet) if octet < 0x80 else f"%{octet:02X}" for octet in octets)
-    try:
-        joined = urljoin(target.url, place.strip())
-    except ValueError:
-        raise FetchFailure("fetch_redirects", "to something that is not an address") from None
-    return parse(joined)
+def _joined(base: Target, place: str) -> str:
+    """A reference as RFC 3986 5.2.2 resolves it; `urljoin` would drop empty segments of it, and an empty host."""
+    scheme = SCHEME.match(place)
+    if scheme and scheme[1].lower() != base.scheme:
+        return place
+    place = place[scheme.end() :] if scheme else place
+    if place.startswith("//"):
+        return f"{base.scheme}:{place}"
+    path, mark, query = place.partition("#")[0].partition("?")
+    base_path, base_mark, base_query = base.path.partition("?")
+    if not path:
+        path = base_path
+        mark, query = (mark, query) if mark else (base_mark, base_query)
+    elif not path.startswith("/"):
+        path = base_path[: base_path.rindex("/") + 1] + path
+    return f"{base.origin}{path}{mark}{query}"
 
 
 def _host(host: str, bracketed: bool) -> str:
@@ -103,6 +125,5 @@ def _host(host: str, bracketed: bool) -> str:
 
 
 def _path(parts: SplitResult) -> str:
-    query = "?" + quote(parts.query, SAFE, errors="replace") if parts.query else ""
-    path = quote(parts.path, SAFE, errors="replace")
-    return without_dots(path if path.startswith("/") else "/" + path) + query
+    path, query = (quote(SURROGATE.sub("\ufffd", part), SAFE) for part in (parts.path, parts.query))
+    return without_dots(path if path.startswith("/") else "/" + path) + ("?" + query if query else "")

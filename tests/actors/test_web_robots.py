@@ -93,6 +93,7 @@ def test_encoded_or_not_a_path_is_the_same(rule: str, path: str) -> None:
 def test_a_star_in_octets_is_no_wildcard() -> None:
     assert may("User-agent: *\nDisallow: /a%2Ab\n", "/axb")
     assert may("User-agent: *\nDisallow: /a%24\n", "/a")
+    assert may("User-agent: *\nDisallow: /%%341\n", "/A")  # decoded once
 
 
 # https://developers.google.com/search/docs/crawling-indexing/robots/robots_txt, matching of paths

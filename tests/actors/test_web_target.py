@@ -29,8 +29,13 @@ def test_a_redirect_is_read_against_the_page_that_sent_it() -> None:
     assert onward(here, "//other.example/e").url == "https://other.example/e"
     assert onward(here, "?d").url == "https://h.example/a/b?d"
     assert onward(here, " /e \n").url == "https://h.example/e"
-    with pytest.raises(FetchFailure):
-        onward(here, "file:///etc/passwd")
+    assert onward(here, "HTTPS:d").url == "https://h.example/a/d"
+    assert onward(here, "c//d").url == "https://h.example/a/c//d"
+    assert onward(here, "").url == here.url
+    assert onward(here, "#x").url == here.url
+    for nowhere in ("file:///etc/passwd", "//", "///x", "http:x", "https:///x", "javascript:x"):
+        with pytest.raises(FetchFailure):
+            onward(here, nowhere)
 
 
 def test_a_redirect_in_octets_of_another_time_is_asked_for_as_it_came() -> None:
@@ -51,6 +56,7 @@ def test_a_redirect_in_octets_of_another_time_is_asked_for_as_it_came() -> None:
         ("http://h//a//b", "//a//b"),
         ("http://h?x=../y", "/?x=../y"),
         ("http://h/a/...", "/a/..."),
+        ("http://h/\ud800", "/%EF%BF%BD"),
     ],
 )
 def test_what_is_asked_for_has_no_dot_segments(url: str, path: str) -> None:
