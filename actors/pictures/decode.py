@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from actors.pictures.exif import orientation
 from actors.pictures.kinds import DECODED, ends_early, kind_of
 
 Pixels = NDArray[np.uint8]
@@ -20,7 +20,6 @@ FaultReason = Literal["image_not_image", "image_unsupported", "image_bomb", "ima
 # Pillow's own guard is one bound for the whole process; every picture is held to `max_pixels` here instead.
 Image.MAX_IMAGE_PIXELS = None
 
-_ORIENTATION = 0x0112  # the EXIF tag
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 _EXIF_BYTES = 1 << 16  # an APP1 segment holds no more
 _PASSES = 20  # a progressive JPEG takes about ten scans, each a pass over all pixels; hostile ones have thousands
@@ -113,7 +112,7 @@ def _fast_jpeg(data: bytes, max_pixels: int, scale_to: int) -> Picture | None:
         pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=scale_to, min_width=scale_to, min_factor=2)
     except ValueError:
         return None
-    return _upright(pixels, "jpeg", width, height, _orientation(_jpeg_exif(data)))
+    return _upright(pixels, "jpeg", width, height, orientation(_jpeg_exif(data)))
 
 
 def _with_pillow(data: bytes, kind: str, max_pixels: int, scale_to: int) -> Picture:
@@ -123,9 +122,9 @@ def _with_pillow(data: bytes, kind: str, max_pixels: int, scale_to: int) -> Pict
             _hold(width, height, kind, max_pixels)
         image.load()
         width, height = image.size  # after load: Pillow turns TIFFs upright by itself, then
-        orientation = 1 if kind == "tiff" else _orientation(image.info.get("exif", b""))
+        turn = 1 if kind == "tiff" else orientation(image.info.get("exif", b""))
         pixels = np.asarray(_flattened(_reduced(_graded(image), scale_to)))
-    return _upright(pixels, kind, width, height, orientation)
+    return _upright(pixels, kind, width, height, turn)
 
 
 def _hold(width: int, height: int, kind: str, max_pixels: int) -> None:
@@ -171,26 +170,13 @@ def _jpeg_exif(data: bytes) -> bytes:
     return data[at : at + _EXIF_BYTES]
 
 
-def _orientation(exif: bytes) -> int:
-    """The EXIF orientation, 1 to 8; 1 (upright) where there is none or it cannot be read."""
-    if not exif:
-        return 1
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        value = tags.get(_ORIENTATION, 1)
-    except (ValueError, KeyError, TypeError, SyntaxError, OSError, EOFError, struct.error):
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
-
-
-def _upright(pixels: Pixels, kind: str, width: int, height: int, orientation: int) -> Picture:
+def _upright(pixels: Pixels, kind: str, width: int, height: int, turn: int) -> Picture:
     """Undo the orientation (EXIF 2.3, section 4.6.4 A) on the pixels and on the size of the original."""
-    if orientation in _SIDEWAYS:
+    if turn in _SIDEWAYS:
         pixels, width, height = pixels.transpose(1, 0, 2), height, width
-    if orientation in (2, 3, 6, 7):
+    if turn in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
+    if turn in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return Picture(kind, width, height, np.ascontiguousarray(pixels))
 

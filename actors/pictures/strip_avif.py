@@ -6,7 +6,7 @@ import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 
-from actors.pictures.cut import Span, merged, most_parts
+from actors.pictures.cut import Span, merged
 from actors.pictures.exif import minimal, orientation
 
 _CONTAINERS = frozenset((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"edts", b"iprp", b"ipco"))
@@ -16,6 +16,7 @@ _KEPT = frozenset(
     b"sdtp ipma ispe pixi av1C hvcC colr pasp clap irot imir auxC a1op a1lx lsel clli mdcv cclv amve reve ndwt".split()
 )
 _PICTURES = frozenset((b"av01", b"hvc1", b"grid", b"iovl", b"iden", b"tmap"))  # types of items
+_ENTRIES = 10_000  # of boxes, items and extents together; a picture of 100 tiles has 500
 _DEPTH = 8  # of boxes in boxes; deeper ones have no meaning here
 _EXIF_BYTES = 1 << 16  # of which the orientation is among the first
 _EMPTY_EXIF = struct.pack("<2sHIHI", b"II", 42, 8, 0, 0)  # readers of AVIF refuse an Exif item without a block
@@ -43,7 +44,7 @@ class _Blanking:
 
     def __init__(self, data: bytes) -> None:
         self._data, self._left = data, bytearray(data)
-        self._rest = iter(range(most_parts(data)))
+        self._rest = iter(range(_ENTRIES))
         self._content: list[Span] = []  # where items and samples are
         self._strange: list[Span] = []  # content of boxes at the top that are unknown
         self._metas: list[Span] = []
@@ -61,7 +62,7 @@ class _Blanking:
         self._sweep(types, extents)
         for item, start, end in extents:
             if types.get(item) == b"Exif":
-                self._turn(start, min(end, len(self._data)))
+                self._turn(start, end)
         return self._data if self._left == self._data else bytes(self._left)
 
     def _boxes(self, at: int, end: int) -> Iterator[Box]:
@@ -99,7 +100,9 @@ class _Blanking:
                 self._free(kind, start, stop, depth)
 
     def _free(self, kind: bytes, start: int, stop: int, depth: int) -> None:
-        if kind:
+        if not kind:  # from here to the end, as a size of 0 says
+            self._blank(start, min(start + 4, stop))
+        if stop - start >= 8:
             self._left[start + 4 : start + 8] = b"free"
             start += 8
         if depth:
@@ -116,7 +119,7 @@ class _Blanking:
         boxes = {kind: (body, stop) for kind, _, body, stop in self._boxes(at, end)}
         if b"iinf" in boxes:
             body, stop = boxes[b"iinf"]
-            for kind, _, entry, last in self._boxes(body + (8 if self._data[body] else 6), stop):
+            for kind, _, entry, last in self._boxes(body + (6 if self._data[body : body + 1] == b"\0" else 8), stop):
                 if kind == b"infe":
                     self._item(entry, last, types)
         if b"iloc" in boxes:
@@ -162,10 +165,8 @@ class _Blanking:
         """Blank the content of all but pictures; of tracks only what items say to be theirs."""
         if self._moves:
             others = [(start, end) for item, start, end in extents if types.get(item) not in _PICTURES]
-            begins = [start for start, _ in self._content]
             for start, end in merged(others, len(self._data)):
-                home = self._content[bisect_right(begins, start) - 1] if begins else (0, 0)
-                self._blank(max(start, home[0]), min(end, home[1]))
+                self._blank(*self._within(start, end))
             pictures = []
         else:
             spans = [(start, end) for item, start, end in extents if types.get(item) in _PICTURES]
@@ -177,8 +178,14 @@ class _Blanking:
         for start, pixels in pictures:
             self._left[start : start + len(pixels)] = pixels
 
+    def _within(self, start: int, end: int) -> Span:
+        """As much of an extent as is of the content that it begins in."""
+        home = self._content[bisect_right(self._content, (start, len(self._data))) - 1] if self._content else (0, 0)
+        return max(start, home[0]), min(end, home[1])
+
     def _turn(self, start: int, end: int) -> None:
         """Write a block of nothing but the orientation where EXIF was, as it is wanted there (ISO 23008-12, A.2.1)."""
+        start, end = self._within(start, end)
         told = self._data[start : min(end, start + _EXIF_BYTES)]
         skipped = int.from_bytes(told[:4], "big")
         block = bytes(4) + (minimal(orientation(told[4 + skipped :])) or _EMPTY_EXIF)

@@ -12,12 +12,13 @@ def strip_bmp(data: bytes) -> bytes:
     """Left is all up to the last pixel; a profile behind it goes too, which decoders of BMP do not read."""
     if len(data) < 54:
         return data
-    (begin, header) = struct.unpack_from("<II", data, 10)
+    told, header = struct.unpack_from("<II", data, 10)
     if header == _OLD_HEADER:
         width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
-        compression = 0
+        compression = colours = 0
     else:
-        width, height, _, bits, compression, size = struct.unpack_from("<iiHHII", data, 18)
-    rows = -(-width * bits // 32) * 4 * abs(height)
-    end = begin + (rows if compression in _PLAIN else size)
-    return data[:end] if 54 <= end < len(data) else data
+        width, height, _, bits, compression, colours = struct.unpack_from("<iiHHI12xI", data, 18)
+    palette = 4 * (colours or 1 << bits) if bits <= 8 else 0
+    begin = max(told, 14 + header + palette)  # decoders do not trust what is told
+    end = begin + -(-width * bits // 32) * 4 * abs(height)
+    return data[:end] if compression in _PLAIN and end >= 54 else data

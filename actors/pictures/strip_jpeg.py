@@ -39,8 +39,8 @@ def strip_jpeg(data: bytes) -> bytes:
             continue
         if code == _EOI or not (code in _TABLES or code in _TOLD):
             return cut.upto(at, b"" if code == _EOI else _end_of(data))
-        at += data[at] << 8 | data[at + 1]
-        if at < start + 4 or at > len(data):
+        at += max(data[at] << 8 | data[at + 1], 2)  # shorter lengths are read as none of content
+        if at > len(data):
             return cut.upto(start + 4)
         if code in _TOLD:
             segment = data[start:at]

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from actors.pictures.cut import Span, merged, most_parts
+from actors.pictures.cut import Span, merged
 
 _ENTRY = 12  # bytes
 _BYTES_OF_TYPE = {1: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # all but text
@@ -15,11 +15,13 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _SAMPLES, _ROWS, _PLANES = 256, 257, 258, 
 _STRIPS, _TILES, _OLD_JPEG = (273, 279), (324, 325), (513, 514)  # tags of places, and of sizes
 _TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _TABLES = {519: 64, 520: 272, 521: 272}  # tags of places of the old JPEG's tables, and the most bytes of one
-_KEPT = frozenset(
-    (254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 274, 277, 278, 279, 284, 290, 291, 292, 293, 301, 317, 318)
-    + (319, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 342, 347, 512, 513, 514, 515, 517, 518)
-    + (519, 520, 521, 529, 530, 531, 532, 32997, 34675, 50674)
-)
+_SHAPE = {*range(254, 260), 262, 263, 266, 273, 274, 277, 278, 279, 284, 317, *range(322, 326), 338, 339, 32997}
+_COLOUR = {290, 291, 301, 318, 319, 320, 321, 332, 334, 336, 340, 341, 342, 529, 530, 531, 532, 34675}
+_CODEC = {292, 293, 347, *range(512, 516), *range(517, 522), 50674}  # fax, JPEG, LERC
+_KEPT = frozenset(_SHAPE | _COLOUR | _CODEC)
+
+_MOST = dict.fromkeys((*_STRIPS, *_TILES), 1 << 14)  # pieces; 16 of all other values, as many as there are samples
+_WITHIN = 4 << 14  # bytes of a value that are read
 
 Values = dict[int, tuple[int, ...]]
 
@@ -64,42 +66,44 @@ def _entries(data: bytes, order: str, at: int) -> dict[int, _Entry]:
         if tag in _KEPT and kind in _BYTES_OF_TYPE and tag not in kept:
             size = _BYTES_OF_TYPE[kind] * length
             start = place + 8 if size <= 4 else value
-            within = data[start : start + size]
+            within = data[start : start + min(size, _WITHIN)]
             raw = data[place : place + 8] + within.ljust(4, b"\0") if size <= 4 else data[place : place + _ENTRY]
-            values = _integers(within, order + _INTEGERS[kind], most_parts(data)) if kind in _INTEGERS else ()
+            values = _integers(within, order, kind, _MOST.get(tag, 16)) if kind in _INTEGERS else ()
             kept[tag] = _Entry(raw, (start, start + size) if size > 4 else None, values)
     return kept
 
 
-def _integers(value: bytes, form: str, most: int) -> tuple[int, ...]:
-    size = struct.calcsize(form)
-    whole = value[: min(len(value) // size, most) * size]
-    return tuple(number for (number,) in struct.iter_unpack(form, whole))
+def _integers(value: bytes, order: str, kind: int, most: int) -> tuple[int, ...]:
+    count = min(len(value) // _BYTES_OF_TYPE[kind], most)
+    return struct.unpack_from(f"{order}{count}{_INTEGERS[kind]}", value)
 
 
 def _pixels(values: Values, end: int) -> Iterator[Span]:
     """Where the pixels are; without a size up to `end`, and uncompressed not less than they need."""
+    plane, needed, last = _needed(values)
     for places, sizes in (_STRIPS, _TILES, _OLD_JPEG):
         told = values.get(sizes, ())
         for number, place in enumerate(values.get(places, ())):
-            size = max(told[number] if number < len(told) else 0, _needed(values, number))
+            size = max(told[number] if number < len(told) else 0, needed if (number + 1) % plane else last)
             yield place, place + size if size else end
     for tag, size in _TABLES.items():
         yield from ((place, place + size) for place in values.get(tag, ()))
 
 
-def _needed(values: Values, number: int) -> int:
-    """Bytes that decoders read of an uncompressed strip or tile, whatever size is told; 0 where the size decides."""
+def _needed(values: Values) -> tuple[int, int, int]:
+    """Of what is not compressed: how many strips a plane has, and the bytes that are read of one and of the last.
+
+    Decoders read them whatever size is told. 0 bytes where the size decides; tiles are all alike.
+    """
     if _first(values, _COMPRESSION, 1) != 1:
-        return 0
-    height = _first(values, _HEIGHT, 0)
-    rows = _first(values, _TILE_HEIGHT, 0)
-    if not rows:
-        rows = max(min(_first(values, _ROWS, height), height), 1)
-        rows = min(rows, height - number % -(-height // rows) * rows) if height else 0  # the last strip is shorter
+        return 1, 0, 0
+    height, tile = _first(values, _HEIGHT, 0), _first(values, _TILE_HEIGHT, 0)
+    rows = tile or max(min(_first(values, _ROWS, height), height), 1)
+    strips = max(-(-height // rows), 1)
     samples = _first(values, _SAMPLES, 1) if _first(values, _PLANES, 1) == 1 else 1
     bits = _first(values, _TILE_WIDTH, _first(values, _WIDTH, 0)) * samples * max(values.get(_BITS) or (1,))
-    return rows * -(-bits // 8)
+    row = -(-bits // 8)
+    return strips, rows * row, rows * row if tile else (height - (strips - 1) * rows) * row
 
 
 def _first(values: Values, tag: int, default: int) -> int:

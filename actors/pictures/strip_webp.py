@@ -13,6 +13,7 @@ _HEAD = 8  # bytes of kind and size
 _FRAME_HEAD = 16  # bytes of a frame of an animation before the chunks in it
 _PIXELS = (b"VP8 ", b"VP8L", b"ALPH")
 _SIZES = {b"VP8X": range(10, 11), b"ANIM": range(6, 7), b"ICCP": range(1, 1 << 31)}
+_MOST_CHUNKS = 5000  # one a frame
 _EXIF_FLAG, _XMP_FLAG = 0x08, 0x04  # in VP8X
 
 Chunk = tuple[bytes, int, int]  # kind, begin, end with its byte of padding
@@ -25,8 +26,8 @@ def strip_webp(data: bytes) -> bytes:
     is goes on to do so: the file stays one that was cut.
     """
     declared = _HEAD + int.from_bytes(data[4:8], "little")
-    chunks = list(islice(_chunks(data, 12, min(declared, len(data))), most_parts(data)))
-    extended = chunks[0][0] == b"VP8X" if chunks else False
+    chunks = list(islice(_chunks(data, 12, min(declared, len(data))), _MOST_CHUNKS))
+    extended = bool(chunks) and chunks[0][0] == b"VP8X" and chunks[0][2] == 30
     blocks = [data[start + _HEAD : end] for kind, start, end in chunks if kind == b"EXIF" and end <= len(data)][:1]
     turn = minimal(orientation(blocks[0])) if blocks and extended else b""
     left = _left(data, chunks, turn)
