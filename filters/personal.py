@@ -19,31 +19,42 @@ Kind = Literal[
 
 # Cheap and too wide, in RE2 over a whole column; what it passes is looked at closely.
 _WORTH_A_LOOK = (
-    r"[@＠]|[\[(](?i:at)[\])]|[0-9]{5}|[0-9]{3,4}[-. )]{1,2}[0-9]{3,4}|\p{Han}[A-Z][·•. -]?[A-Z0-9]{4}"
+    r"[@＠]|[\[(（](?i:at)[\])）]|[0-9]{5}|[0-9]{3,4}[-－–—. )）]{1,2}[0-9]{3,4}|\p{Han}[A-Z][·•. -]?[A-Z0-9]{4}"
     r"|(?i:微信|薇信|weixin|wechat|qq|扣扣|vx|wx)"
 )
+# Folding leaves the marks of Chinese width: a full-width hyphen or stop, and dashes that stand for one
+_DASH = "[-－‐‑–—]"
+_DOT = r"(?:[.．]|\s?[\[(（]dot[\])）]\s?)"
 _EMAIL = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9._%+-]*(?:[@＠]|\s?[\[(]at[\])]\s?)(?:[A-Za-z0-9-]{1,63}\.)+"
+    rf"[A-Za-z0-9](?:[A-Za-z0-9_%+-]|{_DOT}){{0,63}}(?:[@＠]|\s?[\[(（]at[\])）]\s?)(?:[A-Za-z0-9-]{{1,63}}{_DOT}){{1,8}}"
     r"(?!(?:png|jpe?g|gif|webp|svg)\b)[A-Za-z]{2,24}(?![A-Za-z0-9])",  # icon@2x.png is no address
     re.IGNORECASE,
 )
-_MOBILE = re.compile(r"(?<!\d)(?<!\d\.)(?:(?:\+|00)?86[- ]?)?1[3-9]\d([- ]?)\d{4}\1\d{4}(?!\d)", re.ASCII)
+_MOBILE = re.compile(
+    rf"(?<!\d)(?<!\d\.)(?:(?:\+|00)?86(?:{_DASH}| )?)?1[3-9]\d"
+    rf"(?:(| |{_DASH})\d{{4}}\1\d{{4}}|(?: |{_DASH})\d{{8}})(?!\d)",
+    re.ASCII,
+)
+_AREA = r"(?:10|2\d|[3-9]\d{2})"
 _LANDLINE = re.compile(
-    r"(?<!\d)\(?0(?:10|2\d|[3-9]\d{2})\)?[- ]\d{7,8}(?!\d)"  # China: area code and number
-    r"|(?<!\d)(?:400|800)-\d{3}-\d{4}(?!\d)"
+    # China: area code and number; after brackets nothing need stand between them
+    rf"(?<!\d)(?:[(（]0{_AREA}[)）](?:{_DASH}| )?|(?:0|(?:\+|00)86(?:{_DASH}| )?){_AREA}(?:{_DASH}| ))"
+    rf"(?:\d{{7,8}}|\d{{3,4}}{_DASH}\d{{4}})(?!\d)"
+    rf"|(?<!\d)(?:400|800)(?:{_DASH}\d{{3}}{_DASH}\d{{4}}|{_DASH}\d{{4}}{_DASH}\d{{3}}|{_DASH}\d{{7}})(?!\d)"
     # North America
     r"|(?<![\d-])(?:\+?1[-. ])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}([-.]))[2-9]\d{2}(?(1)\1|[-. ])\d{4}(?![\d-])",
     re.ASCII,
 )
 _RESIDENT = re.compile(
-    r"(?<!\d)[1-9]\d{5}(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\d)", re.ASCII
+    r"(?<!\d)[1-9]\d{5}([ -]?)(?:18|19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\1\d{3}[\dXx](?!\d)", re.ASCII
 )
 _CARD = re.compile(r"(?<!\d)(?<!\d\.)[34569]\d{3}(?:([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{1,3})?|\d{12,15})(?!\d)", re.ASCII)
 _PROVINCE = "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼]"
 # Provinces are words too (新A4纸, 黑BMW320): a plate shows its dot, at least four digits of five, or is called one.
 _PLATE = re.compile(
-    rf"{_PROVINCE}[A-HJ-NP-Z](?:[·•][A-HJ-NP-Z0-9]{{5,6}}|(?=(?:[A-Z]?\d){{4}})[A-HJ-NP-Z0-9]{{5,6}})(?![A-Za-z0-9])"
-    rf"|车牌(?:号码?)?[:：为是]?{_PROVINCE}[A-HJ-NP-Z][·•. -]?[A-HJ-NP-Z0-9]{{4,5}}[A-HJ-NP-Z0-9挂学警港澳]"
+    rf"{_PROVINCE}[A-HJ-NP-Z](?:[·•][A-HJ-NP-Z0-9]{{5,6}}|-?(?=(?:[A-Z]?\d){{4}})[A-HJ-NP-Z0-9]{{5,6}})(?![A-Za-z0-9])"
+    rf"|{_PROVINCE}[A-HJ-NP-Z][·•-]?(?=[A-Z]?\d{{3}})[A-HJ-NP-Z0-9]{{4}}[挂学警港澳领]"
+    rf"|车牌(?:号码?)?[:：为是]?{_PROVINCE}[A-HJ-NP-Z][·•. -]?[A-HJ-NP-Z0-9]{{4,5}}[A-HJ-NP-Z0-9挂学警港澳领]"
 )
 _ACCOUNT = re.compile(
     r"(?<![a-z])(?:qq|扣扣)(?:号码?|群)?(?:[:：]\s?[1-9]\d{4,10}|\s?[1-9]\d{5,10})(?!\d)"
@@ -88,7 +99,7 @@ def passes_luhn(digits: str) -> bool:
 
 
 def _has_resident_id(text: str) -> bool:
-    return any(is_resident_id(found[0]) for found in _RESIDENT.finditer(text))
+    return any(is_resident_id(re.sub("[ -]", "", found[0])) for found in _RESIDENT.finditer(text))
 
 
 def _has_card(text: str) -> bool:
