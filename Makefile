@@ -20,6 +20,7 @@ check: .venv  ## format, lint, types, import contract
 
 bench: .venv  ## what a run costs, as ratios
 	$(PY) -m bench.run
+	$(PY) -m bench.fetch
 
 bench-env: .venv  ## the peers' own environments, for benches that compare
 	$(PY) -m bench.environments

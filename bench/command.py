@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-SAMPLE_S = 0.25
-"""Between two looks at the processes. The kernel keeps each one's peak; only what grew after the last look is lost."""
+from bench.processes import ACTOR, SAMPLE_S, look
 
 _STEP = re.compile(r"^(?P<stage>\w+) .*\((?P<seconds>\d+\.\d) s\)$")  # tasks.progress.step
 _READ = re.compile(r"^  (?P<stage>read): (\d+)/\2 parts")  # the one pool that shares its step with other work
@@ -109,35 +108,15 @@ class _Watch:
     actors: dict[int, str] = field(default_factory=dict)
 
     def sample(self) -> None:
-        for pid in _tree(self.root):
-            try:
-                name = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
-                found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-            except OSError:  # it has just ended
-                continue
-            if found is not None:
-                kind = self.kind(pid, name)
-                self.peaks[kind] = max(self.peaks.get(kind, 0), int(found[1]) << 10)
+        for one in look(self.root):
+            kind = self.kind(one.pid, one.name)
+            self.peaks[kind] = max(self.peaks.get(kind, 0), one.peak)
 
     def kind(self, pid: int, name: str) -> str:
         """An actor belongs to the stage in which it was first seen: a killed one lingers into the next."""
         if pid == self.root:
             return "flow"
-        if name.startswith("ray::_Worker"):
+        if name.startswith(ACTOR):
             done = self.marks[-1].stage if self.marks else "start"
             return self.actors.setdefault(pid, f"{_ACTORS_AFTER.get(done, done)} actor")
         return "idle Ray worker" if name.startswith("ray::IDLE") else "Ray's own, the largest"
-
-
-def _tree(root: int) -> list[int]:
-    """The process and all that come of it, by /proc; only itself where there is no /proc."""
-    parents: dict[int, int] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    tree = [root]
-    for pid in tree:
-        tree += [child for child, parent in parents.items() if parent == pid]
-    return tree

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 
 from app.show import say, table
 from bench import command, peers, source
+from bench.report import Line, machine, mb, short
 from bench.site import serve
 from filters.load import load_recipe
 from tasks.stages import FETCH_LANES, FETCH_THREADS
@@ -30,18 +30,6 @@ NO_OP_S = 20.0
 
 LONG_LOG = 20
 """Times the largest source's rows, for ingest alone: it reads logs that are longer than what is fetched of them."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """A stage against its peer; `ratio` says how much better ours is, `goal` its lower bound."""
-
-    work: str
-    ours: float
-    peer: float
-    unit: str
-    ratio: float
-    goal: float
 
 
 @dataclass(frozen=True)
@@ -75,14 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.add_argument("--json", action="store_true", help="one object a line on standard output, nothing else")
     asked.add_argument("--rows", type=int, help=argparse.SUPPRESS)  # one small size, for the test
     options = asked.parse_args(arguments)
-    say(_machine())
+    say(machine())
     lines = []
     for line in measure(SIZES if options.rows is None else (options.rows,)):
         lines.append(line)
         if options.json:
             print(json.dumps(asdict(line)), flush=True)
     if not options.json:
-        rows = [(x.work, _short(x.ours), _short(x.peer), x.unit, _short(x.ratio), x.goal) for x in lines]
+        rows = [(x.work, short(x.ours), short(x.peer), x.unit, short(x.ratio), x.goal) for x in lines]
         table(["work", "ours", "peer", "unit", "ratio", "goal"], rows)
     return 0
 
@@ -93,14 +81,14 @@ def measure(sizes: Sequence[int]) -> Iterator[Line]:
     with tempfile.TemporaryDirectory(prefix="zeromill-bench-") as name:
         folder = Path(name)
         source.build(folder, most)
-        with serve(folder) as site:
+        with serve(folder, processes=1) as (site,):
             place = Place(folder, site)
             try:
                 runs = _runs(place, sizes)
                 again = place.curate(most)
             finally:
                 command.run(place.home, "down")
-            say(f"the same again, {most} rows: {again.seconds:.1f} s, peak {_mb(again.peaks.get('flow', 0))}")
+            say(f"the same again, {most} rows: {again.seconds:.1f} s, peak {mb(again.peaks.get('flow', 0))}")
             yield _no_op(most, again)
             yield from _against_peers(place, most, runs[most].stages)
     say("left out: look and align with a scoring model, and training; their speed is the model's and the card's")
@@ -118,7 +106,7 @@ def _runs(place: Place, sizes: Sequence[int]) -> dict[int, command.Watched]:
             speed = "" if stage in ("start", "end") else f"{rows / seconds:12,.0f} rows/s"
             say(f"  {stage:<10}{seconds:8.2f} s{speed}")
         for kind, peak in sorted(watched.peaks.items()):
-            say(f"  peak memory of {kind:<24}{_mb(peak):>10}")
+            say(f"  peak memory of {kind:<24}{mb(peak):>10}")
     if len(sizes) > 1:
         _tell_further(sizes[-1] - sizes[-2], runs[sizes[-2]].stages, runs[sizes[-1]].stages)
     return runs
@@ -171,21 +159,6 @@ def _ingest(place: Place, run_rows: int) -> Line:
 
 def _rate(work: str, rows: int, ours: float, peer: float, goal: float) -> Line:
     return Line(f"{work}, {rows} rows", rows / ours, rows / peer, "rows/s", peer / ours, goal)
-
-
-def _machine() -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    load = os.getloadavg()[0]
-    python = platform.python_version()
-    return f"{os.cpu_count()} cores {platform.machine()}, {_mb(memory)}, Python {python}, load {load:.1f}"
-
-
-def _mb(count: int) -> str:
-    return f"{count / 1e6:,.0f} MB"
-
-
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -17,6 +17,9 @@ from PIL import Image
 COPIES_EVERY = 25
 """Of so many pictures one has the bytes of another, and one is another made smaller and packed anew."""
 
+PHOTOS = 400
+"""Pictures that differ among those of a long list: a fetcher does not look, and the kernel's cache holds them."""
+
 KINDS = ("old", "small", "wooden", "bright", "quiet", "round", "narrow", "heavy", "painted", "broken", "empty", "warm")
 THINGS = ("boat", "bridge", "kettle", "garden", "horse", "lamp", "violin", "market", "window", "tower", "apple", "road")
 KINDS_ZH = ("古老的", "小小的", "木制的", "明亮的", "安静的", "圆形的", "狭窄的", "沉重的", "彩绘的", "破旧的")
@@ -30,22 +33,36 @@ def build(folder: Path, rows: int) -> None:
         list(pool.map(partial(_write, folder), range(rows), chunksize=50))
 
 
+def build_photos(folder: Path, count: int) -> None:
+    """Write `count` names of pictures, 640x480 in the middle and about 66 kB each, to `folder`/files; few differ."""
+    (folder / "files").mkdir(parents=True)
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(partial(_write_photo, folder), range(min(count, PHOTOS)), chunksize=10))
+    for row in range(PHOTOS, count):
+        os.link(folder / photo(row % PHOTOS), folder / photo(row))
+
+
+def photo(row: int) -> str:
+    """Where in the folder a row's picture lies, and under the site's address."""
+    return f"files/{row:06d}.jpg"
+
+
 def log(folder: Path, base: str, rows: int) -> Path:
     """A Parquet log over the first `rows` pictures: url, query, title, surrounding, impressions, clicks."""
     said = [_texts(row) for row in range(rows)]
     columns = {name: [texts[name] for texts in said] for name in ("query", "title", "surrounding")}
     counts = {"impressions": [100 + row % 900 for row in range(rows)], "clicks": [10 + row % 50 for row in range(rows)]}
     file = folder / f"log-{rows}.parquet"
-    pq.write_table(pa.table({"url": [f"{base}/{_name(row)}" for row in range(rows)], **columns, **counts}), file)
+    pq.write_table(pa.table({"url": [f"{base}/{photo(row)}" for row in range(rows)], **columns, **counts}), file)
     return file
 
 
-def _name(row: int) -> str:
-    return f"files/{row:06d}.jpg"
-
-
 def _write(folder: Path, row: int) -> None:
-    (folder / _name(row)).write_bytes(_picture(row))
+    (folder / photo(row)).write_bytes(_picture(row))
+
+
+def _write_photo(folder: Path, row: int) -> None:
+    (folder / photo(row)).write_bytes(_drawn(np.random.default_rng(row), 0.1, (86, 97)))
 
 
 def _picture(row: int) -> bytes:
@@ -56,13 +73,16 @@ def _picture(row: int) -> bytes:
     if place == COPIES_EVERY // 2:
         original = Image.open(io.BytesIO(_picture(row - 1)))
         return _packed(original.resize((original.width * 3 // 4, original.height * 3 // 4)), 80)
-    rng = np.random.default_rng(row)
+    return _drawn(np.random.default_rng(row), 0.04, (75, 90))
+
+
+def _drawn(rng: np.random.Generator, grain_share: float, qualities: tuple[int, int]) -> bytes:
     width = 8 * int(rng.integers(40, 111))
     size = width, width * 3 // 4
     # coarse colours tell the perceptual hashes apart, fine grain makes the file as large as a photo's
     coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
     grain = Image.fromarray(rng.integers(0, 256, (size[1] // 3, size[0] // 3), np.uint8)).resize(size).convert("RGB")
-    return _packed(Image.blend(coarse, grain, 0.04), int(rng.integers(75, 90)))
+    return _packed(Image.blend(coarse, grain, grain_share), int(rng.integers(*qualities)))
 
 
 def _packed(picture: Image.Image, quality: int) -> bytes:
