@@ -23,12 +23,13 @@ _SUFFIX = r"\.(?:jpe?g|jfif|png|gif|webp|bmp|tiff?|svg|heic|heif|avif|ico|psd|ra
 _CAMERA = (
     r"(?:img|image|dsc|dscn|dscf|_dsc|p|pict|picture|pic|photo|mvi|vid|gopr|pxl|sam|cimg|imgp|hpim|wp|screen ?shot|"
     r"snapshot|scan|untitled|unnamed|download|mmexport|wx_camera|received|fb_img|"
-    r"微信图片|qq图片|屏幕截图|屏幕快照|截图|图片|照片|未标题|无标题)"
+    r"wechat ?image|wechatimg|微信图片|qq图片|屏幕截图|屏幕快照|截图|图片|照片|"
+    r"未标题|无标题|未命名|新建(?:图片|图像|文件))"
 )
-_COUNTER = r"(?:[ _–.,:()0-9年月日时分秒-]|\b(?:at|am|pm|copy)\b|副本)*"
+_COUNTER = r"(?:[ _–.,:()（）0-9年月日时分秒-]|\b(?:at|am|pm|copy)\b|wa[0-9]|副本)*"
 _FILENAME = (
     rf"(?i)^(?:\S+{_SUFFIX}|{_CAMERA}{_COUNTER}{_SUFFIX}|{_CAMERA}{_COUNTER}[0-9]{_COUNTER}"
-    r"|[0-9a-f-]{16,}|[0-9]{6,}_[0-9a-z_-]+|(?:https?://|www\.)\S+)$"
+    r"|screenshot_[0-9]{8}-[0-9]{6}_[\w.]+|[0-9a-f-]{16,}|[0-9]{6,}_[0-9a-z_-]+|(?:https?://|www\.)\S+)$"
 )
 _TOKEN = re.compile(r"[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]|[^\W_]+")
 

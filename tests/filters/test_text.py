@@ -44,6 +44,12 @@ def test_three_hundred_characters_are_not_too_long() -> None:
         "https://a.example/b.jpg",
         "16712040371_15f8d5c5ea_o",
         "my-red-dress.webp",
+        "IMG-20200101-WA0001",
+        "Screenshot_20200101-101010_WeChat",
+        "WeChat Image_20200101",
+        "未命名_1",
+        "图片（3）",
+        "u=1543,2342&fm=26&gp=0.jpg",
     ],
 )
 def test_a_name_of_a_file_is_no_description(text: str) -> None:
@@ -61,6 +67,8 @@ def test_a_name_of_a_file_is_no_description(text: str) -> None:
         "P 连衣裙",
         "deadbeef",
         "beach.jpg beach sunset",
+        "wechat image of a dog",
+        "新建图片上有两只狗",
     ],
 )
 def test_a_description_is_no_name_of_a_file(text: str) -> None:
