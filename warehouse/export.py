@@ -32,6 +32,8 @@ def export_release(warehouse: str, release: str, folder: str) -> Iterator[tuple[
 
     A shard is NNNNN.tar of KEY.{jpg,...}, KEY.txt (the heaviest text) and KEY.json (all texts and facts),
     NNNNN.parquet with the same facts, and NNNNN_stats.json, written last: its presence says the shard is whole.
+    The sha256 among the facts is of the picture as it was fetched, as in img2dataset; the file in the tar is cleaned of
+    private metadata and can have another.
     """
     find_release(warehouse, release)
     out = Path(folder)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from actors.pictures.exif import orientation
-from actors.pictures.kinds import DECODED, ends_early, kind_of
+from actors.pictures.kinds import DECODED, ends_early, jpeg_bits, kind_of
 
 Pixels = NDArray[np.uint8]
 FaultReason = Literal["image_not_image", "image_unsupported", "image_bomb", "image_truncated", "image_failed"]
@@ -182,6 +182,8 @@ def _upright(pixels: Pixels, kind: str, width: int, height: int, turn: int) -> P
 
 
 def _fault_of(error: Exception, data: bytes, kind: str) -> Fault:
+    if kind == "jpeg" and jpeg_bits(data) not in (0, 8):
+        return Fault("image_unsupported", f"jpeg of {jpeg_bits(data)} bits a sample; of 8", kind)
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, UnidentifiedImageError):
         said = f"{type(error).__name__}: not a {kind} that can be read"  # the message holds a memory address

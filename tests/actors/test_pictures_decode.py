@@ -1,5 +1,6 @@
 """Decoding: every kind of picture upright in RGB, and a reason for whatever is none."""
 
+import gzip
 import io
 import struct
 import zlib
@@ -93,6 +94,34 @@ def test_every_mode_becomes_rgb(mode: str, codec: str) -> None:
     assert unlike(seen.pixels, SCENE) < (16 if mode == "F" else 4)  # F is stretched to its own extremes
 
 
+def test_every_form_of_cmyk_jpeg_has_the_right_colours() -> None:
+    inverted = Image.fromarray(255 - SCENE).convert("YCbCr")
+    planes = [Image.fromarray(255 - np.asarray(plane)) for plane in inverted.split()]
+    data = encoded(Image.merge("CMYK", [*planes, Image.new("L", (300, 200), 0)]), "JPEG", quality=95, subsampling=0)
+    place = data.index(b"\xff\xee\0\x0eAdobe")
+    ycck = data[: place + 15] + b"\2" + data[place + 16 :]
+    seen = picture(ycck)
+    assert np.abs(seen.pixels.astype(int) - SCENE).mean() < 4
+
+
+def test_a_picture_of_many_frames_or_pages_shows_the_first() -> None:
+    others = [Image.fromarray(255 - SCENE)] * 2
+    for codec in ("WEBP", "GIF", "PNG", "AVIF", "TIFF", "MPO"):
+        seen = picture(encoded(Image.fromarray(SCENE), codec, save_all=True, append_images=others))
+        assert seen.format == ("jpeg" if codec == "MPO" else codec.lower())
+        assert unlike(seen.pixels, SCENE) < 4
+
+
+def test_deep_and_interlaced_png_decodes() -> None:
+    deep = SCENE.astype(">u2") * 256 + 255 - SCENE  # the lower byte says another thing
+    passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    parts = [deep[y::down, x::across] for x, y, across, down in passes]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for part in parts for row in part)
+    head = struct.pack(">IIBBBBB", 300, 200, 16, 2, 0, 0, 1)
+    chunks = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert np.array_equal(picture(PNG[:8] + chunks).pixels, SCENE)
+
+
 def test_progressive_jpeg_decodes() -> None:
     seen = picture(encoded(Image.fromarray(SCENE), "JPEG", quality=90, progressive=True))
     assert unlike(seen.pixels, SCENE) < 3
@@ -157,6 +186,9 @@ def test_a_long_strip_is_not_kept_at_full_length() -> None:
         b"RIFF\x10\0\0\0WAVEfmt ",
         b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
         b"%PDF-1.7",
+        gzip.compress(b"<html><svg/></html>"),
+        gzip.compress(bytes(100_000_000), 9)[:5000],
+        b"\x1f\x8b\x08 and no more",
     ],
 )
 def test_what_has_no_signature_is_not_an_image(data: bytes) -> None:
@@ -172,6 +204,12 @@ def test_what_has_no_signature_is_not_an_image(data: bytes) -> None:
         (b"\xff\x0a" + bytes(20), "jpeg xl"),
         (b"\0\0\x01\0\x01\0", "ico"),
         (b"8BPS\0\x01" + bytes(20), "psd"),
+        (gzip.compress(b'<?xml version="1.0"?><svg>' + b"<path/>" * 9000 + b"</svg>"), "svg"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "eps"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(26), "eps"),
+        (b"\xd7\xcd\xc6\x9a" + bytes(20), "wmf"),
+        (b"\1\0\0\0" + bytes(36) + b" EMF" + bytes(40), "emf"),
+        (JPEG.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"), "jpeg"),
     ],
 )
 def test_a_known_type_without_a_decoder_is_unsupported(data: bytes, kind: str) -> None:

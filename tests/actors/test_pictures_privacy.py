@@ -236,7 +236,7 @@ def test_nothing_private_is_left_where_nothing_can_be_turned(made: str) -> None:
 def test_of_a_tiff_only_tags_of_its_pixels_are_left() -> None:
     with Image.open(io.BytesIO(strip(tiff()))) as image:
         assert set(image.tag_v2) <= {256, 257, 258, 259, 262, 273, 274, 277, 278, 279, 284, 34675}  # type: ignore[attr-defined]
-        assert image.n_frames == 1
+        assert getattr(image, "n_frames", 0) == 1
 
 
 def test_of_several_exif_blocks_the_first_counts() -> None:
