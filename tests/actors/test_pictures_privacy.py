@@ -18,6 +18,7 @@ from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from actors.pictures.decode import Fault, Picture, decode
 from actors.pictures.exif import minimal, orientation
+from actors.pictures.kinds import kind_of
 from actors.pictures.privacy import strip
 
 CANARY = b"canary-of-Ms-Li-Wei"
@@ -239,6 +240,15 @@ def test_of_a_tiff_only_tags_of_its_pixels_are_left() -> None:
         assert getattr(image, "n_frames", 0) == 1
 
 
+@pytest.mark.parametrize("turn", TURNS)
+def test_the_flags_and_the_size_of_webp_say_what_is_left(turn: int) -> None:
+    data = strip(webp(turn, icc_profile=ICC))
+    assert data[12:16] == b"VP8X"
+    assert data[20] & 0x2C == (0x20 if turn == 1 else 0x28)  # profile, EXIF, XMP
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8
+    assert (b"EXIF" in data) == (turn != 1)
+
+
 def test_of_several_exif_blocks_the_first_counts() -> None:
     assert orientation(exif(6)) == 6
     assert b"\x12\x01\x03\0\1\0\0\0\6" in strip(jpeg(6))
@@ -384,3 +394,10 @@ def test_broken_photos_are_cleaned_once_and_for_all(
     after = strip(data)
     assert len(after) <= len(data) + 12
     assert strip(after) == after
+
+
+def test_a_phone_s_picture_is_cleaned_though_nothing_here_decodes_it() -> None:
+    data = avif(6).replace(b"ftypavif", b"ftypheic").replace(b"avifmif1", b"heicmif1")
+    assert kind_of(data) == "heif"
+    assert CANARY in data
+    assert CANARY[:7] not in strip(data)
