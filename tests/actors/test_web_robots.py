@@ -99,7 +99,7 @@ def test_a_star_in_octets_is_no_wildcard() -> None:
 # https://developers.google.com/search/docs/crawling-indexing/robots/robots_txt, matching of paths
 FISH = "/fish /fish.html /fish/salmon.html /fishheads /fishheads/yummy.html /fish.php?id=anything"
 PHP = "/index.php /filename.php /folder/filename.php /folder/filename.php?parameters /folder/any.php.file.html"
-GOOGLE = [
+GOOGLE = [  # and one whose ends must not overlap
     ("/", "/ /any /any/thing?x", ""),
     ("/*", "/ /any /any/thing?x", ""),
     ("/$", "/", "/any"),
@@ -108,6 +108,7 @@ GOOGLE = [
     ("/fish/", "/fish/ /fish/?id=anything /fish/salmon.htm", "/fish /fish.html /animals/fish/ /Fish/Salmon.asp"),
     ("/*.php", f"{PHP} /filename.php/", "/ /windows.PHP"),
     ("/*.php$", "/filename.php /folder/filename.php", "/filename.php?p /filename.php/ /filename.php5 /windows.PHP"),
+    ("/a*a$", "/aa /aba /a/a", "/a /aab"),
     ("/fish*.php", "/fish.php /fishheads/catfish.php?parameters", "/Fish.PHP"),
 ]
 
@@ -265,6 +266,7 @@ def test_many_names_before_many_rules_take_no_room_of_their_product() -> None:
         ("fetch_redirects", "more than 5 redirects", False, None),
         ("fetch_http_status", "503", True, "fetch_robots"),
         ("fetch_http_status", "500", True, "fetch_robots"),
+        ("fetch_http_status", "501", False, "fetch_robots"),
         ("fetch_http_status", "429", True, "fetch_robots"),
         ("fetch_dns", "no such host", False, "fetch_dns"),
         ("fetch_connect", "ECONNREFUSED", False, "fetch_connect"),
