@@ -27,6 +27,7 @@ ROOMS = ("app", "flows", "tasks", "training", "actors", "filters", "warehouse")
 EXAMPLES = """examples:
   zeromill curate clicks.parquet --recipe zero        mill a log into a release
   zeromill curate clicks.parquet --recipe unscored    the same without a scoring model
+  zeromill refetch                                    ask again what failed for a while
   zeromill why http://host/picture.jpg                everything decided about it, in plain words
   zeromill sql "SELECT reason, count(*) FROM ledger GROUP BY 1 ORDER BY 2 DESC"
   zeromill train RELEASE                              train on what was published
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status: int = asked.run(asked)
         return status
     except KeyboardInterrupt:
-        kept = " What was done is kept: the same command goes on from here." if asked.command == "curate" else ""
+        resumed = asked.command in ("curate", "refetch")
+        kept = " What was done is kept: the same command goes on from here." if resumed else ""
         print(f"Stopped.{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -74,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _curate(_command(commands, "curate", "mill a log into a published release", "app.run:curate"))
+    _refetch(_command(commands, "refetch", "ask again what failed for a while, into a new release", "app.run:refetch"))
     _train(_command(commands, "train", "train on a published release", "app.run:train"))
     _sql(_command(commands, "sql", "ask the warehouse; without a query: a prompt", "app.ask:sql"))
     _why(_command(commands, "why", "everything decided about a URL, a row or a picture", "app.ask:why"))
@@ -122,11 +125,25 @@ def _json(made: argparse.ArgumentParser) -> None:
 
 
 def _curate(made: argparse.ArgumentParser) -> None:
-    made.add_argument("source", metavar="SOURCE", help="a log: .parquet, .csv, .tsv or .jsonl, each also .gz")
+    made.add_argument(
+        "source", metavar="SOURCE", help="a log (.parquet, .csv, .tsv, .jsonl, each also .gz) or an img2dataset folder"
+    )
     made.add_argument("--recipe", default="zero", metavar="R", help="a shipped name or a YAML file (default: zero)")
-    made.add_argument("--release", metavar="NAME", help="default: source, recipe and a fingerprint")
     made.add_argument("--limit", type=_count, metavar="N", help="only the first N rows")
     made.add_argument("--train", action="store_true", help="train on the release when it is published")
+    _run_of(made)
+
+
+def _refetch(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "past", nargs="?", metavar="RELEASE", help="whose run; default: the latest run, published or held back"
+    )
+    _run_of(made)
+
+
+def _run_of(made: argparse.ArgumentParser) -> None:
+    """What a run is told, whatever it mills."""
+    made.add_argument("--release", metavar="NAME", help="default: source, recipe and a fingerprint")
     made.add_argument(
         "--allow-host", action="append", default=[], metavar="HOST:PORT", help="a private address that may be asked"
     )

@@ -41,6 +41,45 @@ def curate(asked: argparse.Namespace) -> int:
     return 0
 
 
+def refetch(asked: argparse.Namespace) -> int:
+    """Look at the past run without a server; where anything may be asked again the flow, and its funnel."""
+    from tasks.rounds import plan_round
+
+    allow = tuple(asked.allow_host)
+    again = plan_round(asked.past, asked.warehouse, named=asked.release, allow=allow, workers=asked.workers)
+    if again.left.transient:
+        result = _refetch_flow(asked)
+    else:
+        from flows.refetch import nothing_left
+
+        result = nothing_left(again)
+    if asked.json:
+        print(json.dumps(result, default=str))
+    elif result["no_op"]:
+        print(
+            f"Nothing to ask again: {result['permanent']} permanent failures, {result['refusals']} refusals. "
+            f"{result['release'] or 'The run'} stays as it is."
+        )
+    else:
+        _tell(result, asked.warehouse)
+    return 0
+
+
+def _refetch_flow(asked: argparse.Namespace) -> dict[str, Any]:
+    _server()
+    from flows.refetch import refetch as flow
+
+    with redirect_stdout(sys.stderr):
+        result: dict[str, Any] = flow(
+            asked.past,
+            named=asked.release,
+            warehouse=asked.warehouse,
+            workers=asked.workers,
+            allow_hosts=asked.allow_host,
+        )
+    return result
+
+
 def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
     from warehouse.lake import prepare
 
@@ -90,6 +129,8 @@ def _tell(result: dict[str, Any], warehouse: str) -> None:
         metrics = result["metrics"]
         made = f"{metrics['pairs']} pairs of {metrics['images']} pictures and {metrics['texts']} texts"
         print(f"Published {release}: {made}.")
+        if result["may_be_asked_again"]:
+            print(f"{result['may_be_asked_again']} URLs failed for a while only: `zeromill refetch` asks them again.")
     if "training" in result:
         _tell_training(result["training"])
     where = "" if warehouse == "lake" else f" --warehouse {shlex.quote(warehouse)}"

@@ -23,6 +23,7 @@ from tasks.folder import read_folder
 from tasks.plan import Plan, alone, already, default_warehouse, make_plan
 from tasks.pool import cluster
 from tasks.progress import step
+from tasks.rounds import count_left
 from tasks.stages import embed_texts, fetch, look, look_again, read
 from tasks.steps import (
     ingest_source,
@@ -38,6 +39,7 @@ from tasks.validate import Verdict, check_input, validate
 from warehouse.lake import shown
 from warehouse.ledger import funnel
 from warehouse.publish import Release, Run, add_name
+from warehouse.releases import find_release
 
 PUBLISHED = "zeromill.release.published"
 """The event that a release emits; `train` is deployed to start on it."""
@@ -81,9 +83,18 @@ def curate(
     if names:
         result = known_already(plan, names, named=release is not None)
         return _trained(plan, result) if train else result
+    result = mill(plan)
+    return _trained(plan, result) if train else result
+
+
+def mill(plan: Plan, earlier: str | None = None) -> dict[str, Any]:
+    """Run every stage of the plan and tell the world of its release; what a script wants to know of the run.
+
+    `earlier` is the id of the run of which only the failures that may pass are asked again. Raises NotPublished.
+    """
     _announce(plan)
     with alone(plan), cluster(plan.workers, dashboard=os.environ.get("ZEROMILL_RAY_DASHBOARD") == "1"):
-        result = _mill(plan)
+        result = _mill(plan, earlier)
     emit_event(
         event=PUBLISHED,
         resource={
@@ -93,7 +104,7 @@ def curate(
         },
         payload={"release": plan.release, "warehouse": plan.warehouse},
     )
-    return _trained(plan, result) if train else result
+    return result
 
 
 def _trained(plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
@@ -117,7 +128,7 @@ def _announce(plan: Plan) -> None:
 def known_already(plan: Plan, names: Sequence[str], *, named: bool) -> dict[str, Any]:
     """The answer for a run that was published before; a new name is added to its release."""
     if named and plan.release not in names:
-        add_name(plan.warehouse, plan.run_id, plan.release)
+        add_name(plan.warehouse, find_release(plan.warehouse, names[0]).fingerprint, plan.release)
         return {"release": plan.release, "run_id": plan.run_id, "no_op": True, "added": True, "also": list(names)}
     release = plan.release if named else names[0]
     also = [name for name in names if name != release]
@@ -126,8 +137,9 @@ def known_already(plan: Plan, names: Sequence[str], *, named: bool) -> dict[str,
 
 @dataclass
 class _Parts:
-    """What the stages of one run left, in their order."""
+    """What the stages of one run left, in their order; `earlier` is the run whose failures are asked again."""
 
+    earlier: str | None
     candidates: str = ""
     sifted: str = ""
     texts: str = ""
@@ -139,10 +151,10 @@ class _Parts:
     cuts: dict[str, float] | None = None
 
 
-def _mill(plan: Plan) -> dict[str, Any]:
+def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
     """Every stage, and what they made of the source, published or not."""
     started = datetime.now(UTC)
-    parts = _Parts()
+    parts = _Parts(earlier)
     _words(plan, parts)
     _pictures(plan, parts)
     _pairs(plan, parts)
@@ -165,10 +177,12 @@ def _mill(plan: Plan) -> dict[str, Any]:
         )
     funnel_artifact(counts["candidates"], turned_away, counts["kept"])
     validation_artifact(verdict.passed, verdict.metrics, verdict.failed, verdict.report)
+    again = 0 if plan.of_folder else count_left(plan.work, plan.run_id).transient
     if release is None:
         raise NotPublished(
             f"Nothing was published: {'; '.join(verdict.failed)}.\n"
             f"The ledger has every row's reason (`zeromill sql`); the report is {verdict.report}"
+            + (f"\n{again} URLs failed for a while only: `zeromill refetch` asks them again." if again else "")
         )
     release_artifact(release.name, counts, verdict.metrics, release.cuts)
     return {
@@ -180,6 +194,7 @@ def _mill(plan: Plan) -> dict[str, Any]:
         "metrics": verdict.metrics,
         "cuts": release.cuts,
         "report": verdict.report,
+        "may_be_asked_again": again,
     }
 
 
@@ -200,7 +215,7 @@ def _words(plan: Plan, parts: _Parts) -> None:
 def _pictures(plan: Plan, parts: _Parts) -> None:
     """Fetch, look, copies."""
     with step("fetch") as said:
-        parts.fetched = read_folder(plan, parts.sifted) if plan.of_folder else fetch(plan, parts.sifted)
+        parts.fetched = read_folder(plan, parts.sifted) if plan.of_folder else fetch(plan, parts.sifted, parts.earlier)
         said.append(f"{rows_of(parts.fetched)} URLs")
     with step("look") as said:
         parts.looked = look(plan, parts.fetched)
@@ -230,6 +245,10 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         recipe_name=plan.recipe.name,
         recipe=json.dumps(plan.recipe.model_dump(mode="json"), ensure_ascii=False),
         model=plan.model,
+        allow=plan.allow,
+        limit=plan.limit,
+        round=plan.round,
+        earlier=parts.earlier,
         started_at=started,
         candidates=parts.candidates,
         sifted=parts.sifted,

@@ -20,17 +20,19 @@ from actors.pictures.look import SCHEMA as LOOKED
 from actors.pictures.look import Looker, LookJob
 from actors.texts import Reader, ReadJob
 from actors.web.fetcher import Fetcher, FetchJob
+from actors.web.outage import Outage
 from actors.web.parts import SCHEMA as FETCHED
 from filters.load import recipe_fingerprint
 from filters.recipe import Fetch, Recipe
 from tasks.plan import Plan
-from tasks.pool import CHANCES, SetAside, gpus, run_pool
+from tasks.pool import CHANCES, SetAside, cpus, gpus, run_pool
 from tasks.progress import Progress
+from tasks.rounds import first_jobs, keep_jobs, next_jobs, stand_in
+from warehouse.lake import first_line
 from warehouse.pairs import missing_pictures, missing_texts
 from warehouse.sift import url_parts
 
 READ_VERSION = "1"
-FETCH_VERSION = "1"
 LOOK_VERSION = "1"
 EMBED_VERSION = "1"
 """One per stage: raised when the stage's code would make another part of the same facts."""
@@ -40,8 +42,11 @@ FETCH_THREADS = 16
 """In a fetch actor: parts at once, so that a stalled URL holds only its own, and requests of each."""
 
 
-OUTAGE = ("fetch_dns", "fetch_connect", "fetch_timeout")
-"""What a network that is down looks like, URL by URL."""
+HUNG_S = 3600.0
+"""After which a job hangs that is neither fetching nor looking: the largest, 20,000 rows of texts, takes a minute."""
+
+LOOK_EACH_S = 5.0
+"""The same for a picture: the largest that is decoded at all, 100 million pixels, takes two seconds."""
 
 
 class Writing(Protocol):
@@ -52,6 +57,10 @@ class Writing(Protocol):
 
 
 Job = TypeVar("Job", bound=Writing)
+
+
+class FetchStopped(Exception):
+    """The resolver or the uplink is down; the message says how far the fetch came, and what to do next."""
 
 
 class ReadFailed(Exception):
@@ -78,7 +87,7 @@ def read(plan: Plan, candidates: str) -> tuple[list[str], list[str]]:
     ]
     left = [job for job in jobs if not (Path(job.rows).exists() and Path(job.texts).exists())]
     with Progress("read", len(left), "rows") as progress:
-        for job, done in run_pool(partial(Reader, plan.recipe), left, workers=plan.workers):
+        for job, done in run_pool(partial(Reader, plan.recipe), left, workers=plan.workers, limit_s=HUNG_S):
             if isinstance(done, SetAside):
                 raise ReadFailed(f"Row group {job.row_group} of the log {done.why}.\nFree memory, then run again.")
             progress.advance(done)
@@ -86,32 +95,40 @@ def read(plan: Plan, candidates: str) -> tuple[list[str], list[str]]:
 
 
 @task(name="fetch", cache_policy=NO_CACHE)
-def fetch(plan: Plan, sifted: str) -> list[str]:
-    """Fetch every URL that the sift left, once; the parts of original bytes."""
-    urls = url_parts(plan.warehouse, sifted, plan.work / "urls")
-    facts = (FETCH_VERSION, plan.recipe.fetch.model_dump_json(), *plan.allow)
-    jobs = [FetchJob(part, _fetch_part(plan, Path(part).stem, facts)) for part in urls]
-    build = partial(Fetcher, plan.recipe.fetch, plan.allow, FETCH_THREADS)
-    return _parts(plan, "fetch", "URLs", build, jobs, _unfetched, lanes=FETCH_LANES)
+def fetch(plan: Plan, sifted: str, earlier: str | None = None) -> list[str]:
+    """Fetch every URL that the sift left, once; the parts of original bytes.
 
-
-def _fetch_part(plan: Plan, urls: str, facts: Sequence[str]) -> str:
-    """The part of these URLs that counts: one of which every URL failed to be reached is left, and tried again.
-
-    So an outage is over when the run is started again. The new part has a new name: what was looked up in the old
-    one stays true of it.
+    `earlier` is the id of a run of the same rows: then only what failed for a while in it is asked again. Raises
+    FetchStopped where the network is down.
     """
-    attempt = 0
-    while _unreached(part := plan.part("fetch", urls, *facts, str(attempt))):
-        attempt += 1
-    return part
+    urls = url_parts(plan.warehouse, sifted, plan.work / "urls")
+    jobs = first_jobs(plan, urls) if earlier is None else next_jobs(plan, urls, earlier)
+    keep_jobs(plan, jobs)
+    left = [job for job in jobs if not Path(job.out).exists()]
+    actors = max(1, min(plan.workers, cpus(), len(left)))
+    build = partial(Fetcher, plan.recipe.fetch, plan.allow, FETCH_THREADS, actors)
+    limit_s = _fetch_limit(plan.recipe.fetch, left, actors)
+    try:
+        return make_parts(plan, "fetch", "URLs", build, jobs, _unfetched, lanes=FETCH_LANES, limit_s=limit_s)
+    except Outage as outage:
+        done = sum(Path(job.out).exists() for job in jobs)
+        raise FetchStopped(
+            f"{first_line(outage)}\n"
+            f"No row was rejected for it: {done} of {len(jobs)} parts of URLs are done and stay, the rest waits.\n"
+            "When the network is back, the same command goes on from there."
+        ) from outage
 
 
-def _unreached(part: str) -> bool:
-    if not Path(part).exists():
-        return False
-    reasons = pq.read_table(part, columns=["reason"])["reason"].to_pylist()
-    return all(reason in OUTAGE for reason in reasons)
+def _fetch_limit(policy: Fetch, jobs: Sequence[FetchJob], actors: int) -> float:
+    """Seconds after which a fetch job hangs, though its actor should have ended itself long before.
+
+    What a part takes of which every attempt at every URL uses up all its time, here and in robots.txt before it, at
+    every redirect, and then waits for its turn at the one host of all.
+    """
+    most = max((pq.read_metadata(job.urls).num_rows for job in jobs), default=0)
+    visit = 2 * policy.deadline_s * (policy.max_redirects + 2) / FETCH_THREADS
+    turn = FETCH_LANES * actors / policy.per_host_rate
+    return most * (1 + policy.retries) * (visit + turn) + policy.outage_wait_s + HUNG_S
 
 
 @task(name="look", cache_policy=NO_CACHE)
@@ -121,7 +138,8 @@ def look(plan: Plan, fetched: Sequence[str]) -> list[str]:
     jobs = [LookJob(part, plan.part("look", Path(part).stem, *facts)) for part in fetched]
     build = partial(Looker, plan.recipe.pictures, plan.model_path)
     share = 1 if plan.model_path is not None and gpus() else 0
-    return _parts(plan, "look", "pictures", build, jobs, _unlooked, gpus_each=share)
+    limit_s = HUNG_S + LOOK_EACH_S * max((pq.read_metadata(part).num_rows for part in fetched), default=0)
+    return make_parts(plan, "look", "pictures", build, jobs, _unlooked, gpus_each=share, limit_s=limit_s)
 
 
 @task(name="look-again", cache_policy=NO_CACHE)
@@ -142,10 +160,10 @@ def embed_texts(plan: Plan, pairs: str, texts: str) -> list[str]:
     jobs = [WordsJob(part, plan.part("embed", Path(part).stem, EMBED_VERSION, plan.model)) for part in words]
     build = partial(TextEmbedder, plan.model_path)
     share = 1 if gpus() else 0
-    return _parts(plan, "embed", "texts", build, jobs, _unembedded, gpus_each=share)
+    return make_parts(plan, "embed", "texts", build, jobs, _unembedded, gpus_each=share)
 
 
-def _parts(
+def make_parts(
     plan: Plan,
     stage: str,
     unit: str,
@@ -155,6 +173,7 @@ def _parts(
     *,
     lanes: int = 1,
     gpus_each: int = 0,
+    limit_s: float = HUNG_S,
 ) -> list[str]:
     """Run the jobs whose part is not there yet; the names of all parts, in the order of the jobs.
 
@@ -165,7 +184,8 @@ def _parts(
     (plan.work / stage).mkdir(parents=True, exist_ok=True)
     workers = min(plan.workers, gpus()) if gpus_each else plan.workers
     with Progress(stage, len(left), unit) as progress:
-        for job, done in run_pool(build, left, workers=workers, lanes=lanes, gpus_each=gpus_each):
+        pool = run_pool(build, left, workers=workers, lanes=lanes, gpus_each=gpus_each, limit_s=limit_s)
+        for job, done in pool:
             if isinstance(done, SetAside):
                 made[job.out] = _stand_in(plan, job.out, instead(job, done.why))
                 print(f"{stage}: part {Path(job.out).stem} {done.why}; its rows are rejected", file=sys.stderr)
@@ -174,7 +194,7 @@ def _parts(
 
 
 def _stand_in(plan: Plan, part: str, table: pa.Table) -> str:
-    out = plan.folder / f"{Path(part).stem}.set-aside.parquet"
+    out = stand_in(plan.work, plan.run_id, part)
     out.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, out)
     return str(out)
@@ -182,7 +202,8 @@ def _stand_in(plan: Plan, part: str, table: pa.Table) -> str:
 
 def _unfetched(job: FetchJob, why: str) -> pa.Table:
     urls = pq.read_table(job.urls, columns=["url"])["url"].to_pylist()
-    told = {"reason": "fetch_failed", "detail": f"part {Path(job.urls).stem} {why}", "attempts": CHANCES}
+    detail = f"part {Path(job.urls).stem} {why}"
+    told = {"reason": "fetch_failed", "detail": detail, "attempts": CHANCES, "transient": True}
     return pa.Table.from_pylist([{"url": url, **told} for url in urls], schema=FETCHED)
 
 

@@ -20,7 +20,11 @@ PARTS_A_FILE = 16
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of `curate` and the parts that it made; what publication needs to know."""
+    """One execution of `curate` and the parts that it made; what publication needs to know.
+
+    `allow` and `limit` are those of the plan; `round` counts how often what failed for a while was asked again, and
+    `earlier` is the run whose failures they were.
+    """
 
     run_id: str
     flow_run_id: str
@@ -28,6 +32,10 @@ class Run:
     recipe_name: str
     recipe: str
     model: str | None
+    allow: tuple[str, ...]
+    limit: int | None
+    round: int
+    earlier: str | None
     started_at: datetime
     candidates: str
     sifted: str
@@ -228,7 +236,7 @@ def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -
     con.execute(
         """INSERT INTO lake.runs BY NAME SELECT $1 AS run_id, $2 AS flow_run_id, $3 AS source, $1 AS fingerprint,
            $4 AS recipe_name, $5 AS recipe, $6 AS outcome, $7 AS release, $8 AS report, $9::TIMESTAMPTZ AS started_at,
-           now() AS finished_at""",
+           now() AS finished_at, $10 AS allow, $11::BIGINT AS limit_rows, $12::INTEGER AS round, $13 AS earlier""",
         [
             run.run_id,
             run.flow_run_id,
@@ -239,6 +247,10 @@ def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -
             name,
             run.report,
             run.started_at,
+            json.dumps(run.allow),
+            run.limit,
+            run.round,
+            run.earlier,
         ],
     )
 

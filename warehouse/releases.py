@@ -8,7 +8,7 @@ from typing import Any
 
 from warehouse.errors import NameTaken, UnknownRelease
 from warehouse.lake import connect, exists, shown
-from warehouse.tables import tables_of
+from warehouse.tables import columns_of, tables_of
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,31 @@ def find_release(warehouse: str, name: str) -> Listed:
 
 
 def released_as(warehouse: str, fingerprint: str) -> list[str]:
-    """The names under which the run of this fingerprint was published, the oldest first."""
-    return [listed.release for listed in reversed(list_releases(warehouse)) if listed.fingerprint == fingerprint]
+    """The names under which the run of this fingerprint was published, the oldest first.
+
+    Where it was held back, those of the first run after it that asked its failures again and was published.
+    """
+    releases = list_releases(warehouse)[::-1]
+    for run_id in [fingerprint, *(_came_of(warehouse, fingerprint) if releases else ())]:
+        names = [listed.release for listed in releases if listed.fingerprint == run_id]
+        if names:
+            return names
+    return []
+
+
+def _came_of(warehouse: str, run_id: str) -> list[str]:
+    """The runs that asked again what failed in this one, and so on."""
+    with connect(warehouse, read_only=True) as con:
+        if "earlier" not in columns_of(con).get("runs", ()):  # a warehouse of an earlier version
+            return []
+        rows = con.execute(
+            """WITH RECURSIVE line AS (
+                   SELECT $1 AS run_id, 0 AS place
+                   UNION ALL SELECT r.run_id, place + 1 FROM lake.runs r JOIN line ON r.earlier = line.run_id)
+               SELECT run_id FROM line WHERE place > 0 ORDER BY place, run_id""",
+            [run_id],
+        ).fetchall()
+    return [row[0] for row in rows]
 
 
 def check_free(warehouse: str, name: str, fingerprint: str) -> None:

@@ -28,7 +28,7 @@ TABLES: dict[str, str] = {
     "release_pairs": "release VARCHAR, image_id BIGINT, text_id BIGINT, role VARCHAR, weight FLOAT",
     "runs": """run_id VARCHAR, flow_run_id VARCHAR, source VARCHAR, fingerprint VARCHAR, recipe_name VARCHAR,
         recipe VARCHAR, outcome VARCHAR, release VARCHAR, report VARCHAR, started_at TIMESTAMPTZ,
-        finished_at TIMESTAMPTZ""",
+        finished_at TIMESTAMPTZ, allow VARCHAR, limit_rows BIGINT, round INTEGER, earlier VARCHAR""",
     "trainings": """training_id VARCHAR, release VARCHAR, flow_run_id VARCHAR, checkpoint VARCHAR, recipe VARCHAR,
         metrics VARCHAR, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ""",
     "tombstones": "kind VARCHAR, value VARCHAR, reason VARCHAR, created_at TIMESTAMPTZ",
@@ -46,14 +46,32 @@ def tables_of(con: duckdb.DuckDBPyConnection) -> set[str]:
 
 
 def create_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing, in one transaction."""
-    have = tables_of(con)
+    """Create what is missing, tables and columns of older ones, in one transaction."""
+    have = columns_of(con)
     missing = {name: columns for name, columns in TABLES.items() if name not in have}
-    if not missing:
+    added = [(name, one) for name in TABLES.keys() & have.keys() for one in _added(TABLES[name], have[name])]
+    if not missing and not added:
         return
     con.execute("BEGIN")
     for name, columns in missing.items():
         con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
+    for name, column in added:
+        con.execute(f"ALTER TABLE lake.{name} ADD COLUMN IF NOT EXISTS {column}")
     con.execute("COMMIT")
     if "pixels" in missing:
         con.execute(f"CALL lake.set_option('parquet_row_group_size', {PIXEL_ROW_GROUP}, table_name => 'pixels')")
+
+
+def columns_of(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:
+    """The columns of every table that the warehouse has."""
+    rows = con.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE database_name = 'lake'").fetchall()
+    have: dict[str, set[str]] = {}
+    for table, column in rows:
+        have.setdefault(table, set()).add(column)
+    return have
+
+
+def _added(columns: str, have: set[str]) -> list[str]:
+    """The columns of a table's definition, each with its type, that a warehouse of an earlier version lacks."""
+    defined = [" ".join(column.split()) for column in columns.split(",")]
+    return [column for column in defined if column.split()[0] not in have]

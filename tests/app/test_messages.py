@@ -109,7 +109,9 @@ def test_doctor_finds_what_a_run_needs(capfd: pytest.CaptureFixture[str], tmp_pa
     assert "DuckDB extensions" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["curate", "train", "sql", "why", "releases", "export", "doctor", "up", "down"])
+@pytest.mark.parametrize(
+    "command", ["curate", "refetch", "train", "sql", "why", "releases", "export", "doctor", "up", "down"]
+)
 def test_every_command_has_help(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         parser().parse_args([command, "--help"])

@@ -169,14 +169,14 @@ def _killed_at(command: list[str], environment: dict[str, str], lake: Path, sign
     running.wait()
 
 
-def test_a_run_killed_in_fetch_look_and_publish_goes_on_to_the_same_release(
+def test_a_run_killed_in_look_and_publish_goes_on_to_the_same_release(
     own_home: Path, crawl: Crawl, first: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
     lake = tmp_path / "lake"
     command, environment = _command(
         own_home, "curate", crawl.log, "--recipe", "unscored", "--warehouse", str(lake), *crawl.allow
     )
-    for sign in ("work/fetch/[!.]*.parquet", "work/look/[!.]*.parquet", "data/pixels/[!.]*.parquet"):
+    for sign in ("work/look/[!.]*.parquet", "data/pixels/[!.]*.parquet"):
         _killed_at(command, environment, lake, sign)
         assert json.loads(_run(own_home, "releases", "--warehouse", str(lake), "--json").stdout) == []
     told = _curate(own_home, crawl, lake)

@@ -63,7 +63,7 @@ def _publish(release: str, payload: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["curate", "daily", "train"])
+@pytest.mark.parametrize("name", ["curate", "daily", "refetch", "train"])
 def test_each_flow_is_deployed_to_the_work_pool_by_a_dotted_entrypoint(deployed: SyncPrefectClient, name: str) -> None:
     deployment = _deployment(deployed, name)
     assert deployment.entrypoint == f"flows.{name}.{name}"
@@ -78,10 +78,10 @@ def test_runs_start_in_the_folder_of_the_deploy_and_the_file_names_no_path(deplo
 
 
 def test_only_the_daily_run_is_scheduled(deployed: SyncPrefectClient) -> None:
-    schedules = {name: _deployment(deployed, name).schedules for name in ("curate", "daily", "train")}
+    schedules = {name: _deployment(deployed, name).schedules for name in ("curate", "daily", "refetch", "train")}
     assert [schedule.active for schedule in schedules["daily"]] == [True]
     assert getattr(schedules["daily"][0].schedule, "cron", None) == "0 3 * * *"
-    assert schedules["curate"] == schedules["train"] == []
+    assert schedules["curate"] == schedules["refetch"] == schedules["train"] == []
 
 
 def test_each_published_release_starts_one_training_with_its_name_and_warehouse(deployed: SyncPrefectClient) -> None:
