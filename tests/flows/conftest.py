@@ -30,10 +30,11 @@ class Asked:
 
 @dataclass
 class Site:
-    """A loopback site; the first folder of a path says what becomes of it: see _answer."""
+    """A loopback site that takes `slow_s` for an answer; the first folder of a path says which: see _answer."""
 
     host: str
     failing: bool = True
+    slow_s: float = 0.0
     asked: list[Asked] = field(default_factory=list)
 
     def url(self, kind: str, number: int) -> str:
@@ -61,8 +62,7 @@ def _answer(path: str, site: Site) -> tuple[int, dict[str, str], bytes]:
         return 404, {}, b""
     if kind == "flaky" and site.failing:
         return 503, {}, b""
-    if kind == "stall":
-        time.sleep(STALL_S)
+    time.sleep(STALL_S if kind == "stall" else site.slow_s)
     return 200, {"X-Robots-Tag": "noai"} if kind == "optout" else {}, _picture(int(name.removesuffix(".jpg")))
 
 
