@@ -27,7 +27,7 @@ KINDS = {"ok": 755, "gone": 100, "optout": 80, "forbidden": 50, "stall": 15}
 RECIPE: dict[str, Any] = {
     "name": "hurried",
     "click_through": None,
-    "fetch": {"retries": 1, "deadline_s": 2.5},  # the site stalls for 5 s
+    "fetch": {"retries": 1, "deadline_s": 2.5},  # the site stalls for twice as long
     "copies": {"phash_bits": None},
 }
 KILLS = 10
@@ -124,12 +124,20 @@ def killed(own_home: Path, log: tuple[Site, Path], calm: Disturbed) -> Disturbed
 
 
 def _wait_for_parts(lake: Path, parts: int, site: Site, running: subprocess.Popen[str]) -> None:
-    """Until so many parts stand, and somebody is asked for another."""
-    asked, deadline = len(site.asked), time.monotonic() + PATIENCE_S
-    while running.poll() is None and time.monotonic() < deadline:
-        if len(list(lake.glob(STANDS))) >= parts and len(site.asked) > asked:
-            return
+    """Until so many parts stand, and somebody is asked for another, or there is no other."""
+    _until(running, lambda: _standing(lake) >= parts)
+    asked = len(site.asked)
+    _until(running, lambda: len(site.asked) > asked or _standing(lake) == PARTS)
+
+
+def _until(running: subprocess.Popen[str], enough: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not enough() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _standing(lake: Path) -> int:
+    return len(list(lake.glob(STANDS)))
 
 
 def _kill(victim: str, running: subprocess.Popen[str], chance: random.Random) -> set[int]:
