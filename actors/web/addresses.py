@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -94,19 +93,11 @@ def resolve(host: str, lookup: Lookup = socket.getaddrinfo) -> tuple[str, ...]:
     except OSError as err:
         again = err.errno not in NO_NAME
         detail = f"{host}: {'no answer for now' if again else 'no such host'}"
-        raise FetchFailure("fetch_dns", detail, transient=again) from None
+        raise FetchFailure("fetch_dns", detail, transient=again, later=True) from None
     found = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
     if not found:
         raise FetchFailure("fetch_dns", f"{host}: no address")
     return found
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """An address that was checked, in the form that `socket.connect` takes."""
-
-    family: int
-    address: tuple[Any, ...]
 
 
 class AddressBook:
@@ -115,9 +106,8 @@ class AddressBook:
     `allow` names HOST:PORT pairs, as URLs write them, for which the recipe's owner vouches: private mirrors.
     """
 
-    def __init__(self, allow: Iterable[str], lookup: Lookup = socket.getaddrinfo) -> None:
+    def __init__(self, allow: Iterable[str]) -> None:
         self._allow = frozenset(map(_place, allow))
-        self._lookup = lookup
 
     def exempt(self, target: Target) -> bool:
         """Whether a target needs no public address, no contact, no listed port and no pace."""
@@ -127,17 +117,6 @@ class AddressBook:
         """Refuses a host of which any address is not public, unless it is exempt. Raises FetchFailure."""
         if not self.exempt(target):
             check(target, addresses)
-
-    def endpoints(self, target: Target) -> list[Endpoint]:
-        """The checked addresses of a target, best first. Raises FetchFailure."""
-        found = resolve(target.host, self._lookup)
-        self.check(target, found)
-        return [
-            Endpoint(socket.AF_INET6, (ip, target.port, 0, 0))
-            if ":" in ip
-            else Endpoint(socket.AF_INET, (ip, target.port))
-            for ip in found
-        ]
 
 
 def blocked(target: Target, policy: Fetch, exempt: bool = False) -> str | None:

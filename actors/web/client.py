@@ -2,186 +2,166 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import email.utils
-import errno
-import http.client
-import ssl
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from email.message import Message
-from http.client import HTTPResponse
 from typing import Protocol
 
-from actors.web.addresses import AddressBook
+from actors.web import sockets
+from actors.web.addresses import blocked, check_contact
 from actors.web.budget import Hold
+from actors.web.deadline import Deadline
 from actors.web.failure import FetchFailure
-from actors.web.sockets import Deadline, TlsSocket, dial, tls_context
+from actors.web.names import Names
+from actors.web.outage import Line
+from actors.web.pace import Pace
 from actors.web.target import Target, onward
+from actors.web.wire import Ask, Headers, Reply, Wire
 from filters.recipe import Fetch
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT_STATUS = frozenset({408, 425, 429})  # and 5xx
-STEP = 1 << 20  # bytes of a body for which room is taken at a time
+
+Peer = tuple[str, int]
 
 
 class Gate(Protocol):
     """Who may be asked, and whose answer may be taken; both raise FetchFailure to say no."""
 
-    def before(self, target: Target) -> None: ...
+    async def before(self, target: Target) -> None: ...
 
-    def after(self, headers: Message) -> None: ...
+    def after(self, headers: Headers) -> None: ...
+
+
+class WasDown(Exception):
+    """The uplink was down while this was asked, and is up again: ask anew."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A 200 whose body has not been read."""
+class Wish:
+    """What is wanted of an answer: at most `most` bytes; `cut` says that a longer body's start will do.
 
-    target: Target
-    response: HTTPResponse
+    Room for the body comes from `hold`, where there is one.
+    """
+
+    most: int
+    hold: Hold | None = None
+    cut: bool = False
 
 
 class Client:
-    """Asks as the policy says: agent, limits, blocked hosts."""
+    """Asks as the policy says (agent, limits, blocked places), on one event loop."""
 
-    def __init__(self, policy: Fetch, book: AddressBook) -> None:
-        self.policy, self._book, self._tls = policy, book, tls_context()
+    def __init__(self, policy: Fetch, names: Names, pace: Pace) -> None:
+        self.policy, self._names, self._pace = policy, names, pace
         contact = f" (+{policy.contact})" if policy.contact else ""
-        self._headers = {
-            "User-Agent": policy.agent + contact,
-            "Accept": "image/*,*/*;q=0.5",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-        }
+        self._wire = Wire(
+            [f"User-Agent: {policy.agent}{contact}", "Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
+        )
+        self._uplink: Line[Peer] = Line("The uplink", self._answers, policy.outage_wait_s)
 
-    @contextmanager
-    def answer(self, target: Target, gate: Gate, deadline: Deadline) -> Iterator[Answer]:
-        """The 200 at the end of the redirects. Raises FetchFailure for everything else."""
+    async def get(self, target: Target, gate: Gate, deadline: Deadline, wish: Wish) -> tuple[Target, Reply]:
+        """The 200 at the end of the redirects, and where that was.
+
+        Raises FetchFailure for everything else, WasDown, Outage.
+        """
         seen: set[Target] = set()
         for _ in range(self.policy.max_redirects + 1):
-            with self._hop(target, gate, deadline) as response:
-                place = response.headers.get("Location") if response.status in REDIRECTS else None
-                if place is None:
-                    _check_status(response)
-                    yield Answer(target, response)
-                    return
-                seen.add(target)
-                target = onward(target, place)
-                if target in seen:
-                    raise FetchFailure("fetch_redirects", f"in a circle, after {len(seen)}")
+            reply = await self._hop(target, gate, deadline, wish)
+            if reply.status not in REDIRECTS:
+                return target, reply
+            seen.add(target)
+            target = onward(target, reply.headers["location"][0])
+            if target in seen:
+                raise FetchFailure("fetch_redirects", f"in a circle, after {len(seen)}")
         raise FetchFailure("fetch_redirects", f"more than {self.policy.max_redirects} redirects")
 
-    @contextmanager
-    def _hop(self, target: Target, gate: Gate, deadline: Deadline) -> Iterator[HTTPResponse]:
-        """One answer, of any status, from an address that was checked."""
-        self._check_host(target.host)
+    async def _hop(self, target: Target, gate: Gate, deadline: Deadline, wish: Wish) -> Reply:
+        """One answer, a 200 or a redirect, from an address that was checked."""
+        book = self._names.book
+        exempt = book.exempt(target)
+        why = blocked(target, self.policy, exempt=exempt)
+        if why:
+            raise FetchFailure("fetch_forbidden_address", why)
+
+        def judge(status: int, headers: Headers) -> int:
+            gate.after(headers)
+            if status in REDIRECTS and "location" in headers:
+                return 0
+            _check_status(status, headers)
+            if not wish.cut:
+                _check_coding(headers)
+            return wish.most
+
         with deadline.paused():
-            endpoints = self._book.endpoints(target)
-            gate.before(target)
-        with _told(deadline):
-            connection = http.client.HTTPConnection(target.host, target.port)
-            sock = dial(endpoints, self.policy.connect_s, deadline)
-            connection.sock = sock  # connected already, so http.client never dials
-            try:
-                if target.scheme == "https":
-                    sock.settimeout(deadline.left())
-                    wrapped = self._tls.wrap_socket(sock, server_hostname=target.host)
-                    assert isinstance(wrapped, TlsSocket)
-                    wrapped.deadline = deadline
-                    connection.sock = wrapped
-                with self._ask(connection, target) as response:
-                    gate.after(response.headers)
-                    yield response
-            finally:
-                connection.close()
+            addresses = await self._names.addresses(target)
+            check_contact(target, self.policy, exempt=exempt)
+            await gate.before(target)
+        waiting = deadline.paused()
+        waiting.__enter__()
+        async with self._pace.turn(target.authority if exempt else target.host, rated=not exempt):
+            waiting.__exit__(None, None, None)
+            ask = Ask(target, addresses, self.policy.connect_s, deadline, judge, wish.hold, wish.cut)
+            return await (self._wire.exchange(ask) if exempt else self._over_uplink(ask))
 
-    def _ask(self, connection: http.client.HTTPConnection, target: Target) -> HTTPResponse:
-        connection.putrequest("GET", target.path, skip_host=True, skip_accept_encoding=True)
-        connection.putheader("Host", target.authority)
-        for name, value in self._headers.items():
-            connection.putheader(name, value)
-        connection.endheaders()
-        return connection.getresponse()
+    async def _over_uplink(self, ask: Ask) -> Reply:
+        """An exchange with the outside, whose failure is believed only where the uplink is up."""
+        peer = ask.addresses[0], ask.target.port
+        since = time.monotonic()
+        self._uplink.pending += 1
+        try:
+            reply = await self._wire.exchange(ask)
+            self._uplink.heard(peer)
+            return reply
+        except FetchFailure as failure:
+            silent = failure.reason in ("fetch_connect", "fetch_timeout") and failure.detail != "ECONNREFUSED"
+            if not silent:
+                self._uplink.heard(peer)
+                raise
+            self._uplink.pending -= 1
+            own = await self._uplink.believe(peer, since)
+            self._uplink.pending += 1
+            if own:
+                raise
+            raise WasDown from None
+        finally:
+            self._uplink.pending -= 1
 
-    def _check_host(self, host: str) -> None:
-        """A redirect may lead where no row of the log may; those were turned away before."""
-        for blocked in self.policy.blocked_hosts:
-            if host == blocked.lower() or host.endswith("." + blocked.lower()):
-                raise FetchFailure("fetch_forbidden_address", f"{host} is on the list of blocked hosts")
-
-
-def read_whole(response: HTTPResponse, cap: int, hold: Hold, deadline: Deadline) -> bytes:
-    """The body, of at most `cap` bytes and as long as it said. Raises FetchFailure."""
-    coding = response.headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in ("", "identity"):
-        raise FetchFailure("fetch_failed", f"content-encoding {coding}, asked for identity")
-    length = response.length
-    if length is not None and length > cap:
-        raise FetchFailure("fetch_too_large", f"{length} bytes announced, over {cap} bytes")
-    body = _read(response, length, cap, hold, deadline)
-    if length is not None and len(body) < length:
-        raise FetchFailure("fetch_incomplete", f"{len(body)} of {length} bytes", transient=True)
-    hold.settle(len(body))
-    return body
-
-
-def _read(response: HTTPResponse, length: int | None, cap: int, hold: Hold, deadline: Deadline) -> bytes:
-    """Room is taken step by step: a promise of many bytes that then drips must not keep others out."""
-    if length is not None and length <= STEP:
-        with deadline.paused():
-            hold.take(length)
-        return response.read(length)
-    body = bytearray()
-    while True:
-        with deadline.paused():
-            hold.take(STEP)
-        part = response.read(min(STEP, cap + 1 - len(body)))
-        if not part:
-            return bytes(body)
-        body += part
-        if len(body) > cap:
-            raise FetchFailure("fetch_too_large", f"over {cap} bytes")
+    async def _answers(self, peer: Peer) -> bool:
+        """Whether a connection to somebody who answered before can be made."""
+        family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+        try:
+            with socket.socket(fileno=sockets.open_socket(family, peer)) as sock:
+                sock.setblocking(False)
+                connecting = asyncio.get_running_loop().sock_connect(sock, peer)
+                await asyncio.wait_for(connecting, self.policy.connect_s)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return True
 
 
-def read_start(response: HTTPResponse, most: int) -> bytes:
-    """The first `most` bytes of the body."""
-    return response.read(most)
-
-
-def _check_status(response: HTTPResponse) -> None:
-    status = response.status
+def _check_status(status: int, headers: Headers) -> None:
     if status != 200:
         transient = status in TRANSIENT_STATUS or status >= 500
-        wait_s = _retry_after(response.headers.get("Retry-After", "")) if transient else None
+        wait_s = _retry_after(headers.get("retry-after", [""])[0]) if transient else None
         raise FetchFailure("fetch_http_status", str(status), transient=transient, wait_s=wait_s)
+
+
+def _check_coding(headers: Headers) -> None:
+    for coding in headers.get("content-encoding", ()):
+        if coding.lower() not in ("", "identity"):
+            raise FetchFailure("fetch_failed", f"content-encoding {coding}, asked for identity")
 
 
 def _retry_after(value: str) -> float | None:
     """Seconds that a Retry-After header asks for, as a number or as a date; None where it says nothing."""
     if value.strip().isdecimal():
         return float(value.strip()[:9])
-    try:
+    with contextlib.suppress(ValueError, OverflowError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-@contextmanager
-def _told(deadline: Deadline) -> Iterator[None]:
-    """What goes wrong on the wire, as a FetchFailure. After connecting, every timeout is the deadline."""
-    try:
-        yield
-    except TimeoutError:
-        raise deadline.failure() from None
-    except ssl.SSLCertVerificationError as err:
-        raise FetchFailure("fetch_tls", err.verify_message) from None
-    except ssl.SSLError as err:
-        raise FetchFailure("fetch_tls", err.reason or type(err).__name__) from None
-    except (http.client.RemoteDisconnected, http.client.IncompleteRead) as err:
-        raise FetchFailure("fetch_incomplete", type(err).__name__, transient=True) from None
-    except OSError as err:
-        name = errno.errorcode.get(err.errno or 0, type(err).__name__)
-        raise FetchFailure("fetch_incomplete", name, transient=True) from None
-    except (http.client.HTTPException, UnicodeError, ValueError) as err:
-        raise FetchFailure("fetch_failed", f"not HTTP: {type(err).__name__}") from None
+    return None

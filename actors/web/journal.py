@@ -1,4 +1,4 @@
-"""What a part begun anew need not ask again: the refusals and permanent failures of a killed actor."""
+"""What a part begun anew need not ask again: the fates without bytes of a killed actor."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Journal:
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
 
     def add(self, url: str | None, fate: Fate) -> None:
-        """Remembers a fate that asking again would not change; others are left out. For many threads."""
-        if fate.reason is not None and not fate.transient:
+        """Remembers a fate that brought no bytes. Those that did are asked for again: their bytes are lost."""
+        if fate.reason is not None:
             line = json.dumps({"url": url, **asdict(fate), "fetched_at": fate.fetched_at.isoformat()})
             # the newline in front parts it from what a killed process wrote half
             self._file.write(f"\n{line}\n".encode())

@@ -14,17 +14,17 @@ SCHEME = "ticket"
 
 
 class Errand(Protocol):
-    """A job whose rows are asked for by number."""
+    """A job whose rows are given out one by one."""
 
-    def run(self, row: int) -> bytes:
-        """The bytes of a row. Raises FetchFailure."""
+    def take(self, ticket: int) -> bytes:
+        """The bytes that a ticket brings. Raises LookupError where it brings none."""
 
 
 class Tickets(urllib.request.BaseHandler):
-    """Turns `ticket:JOB/ROW` into bytes.
+    """Turns `ticket:JOB/NUMBER` into bytes.
 
     img2dataset is handed tickets in the place of URLs, so that no URL, however broken, fails in urllib before
-    the guard saw it, and what the guard found out goes to the job by row and not through an error message.
+    the guard saw it, and what the guard found out goes to the job and not through an error message.
     Every other address is refused: no library in this process has another way to the network through urllib.
     """
 
@@ -47,22 +47,22 @@ class Tickets(urllib.request.BaseHandler):
 
     def default_open(self, request: urllib.request.Request) -> addinfourl:
         """Called by urllib first, whatever the scheme is."""
-        job, row = read_ticket(request.full_url)
-        body = self._errands[job].run(row)
+        job, number = read_ticket(request.full_url)
+        body = self._errands[job].take(number)
         return addinfourl(io.BytesIO(body), Message(), request.full_url, 200)
 
 
-def ticket(job: int, row: int) -> str:
-    return f"{SCHEME}:{job}/{row}"
+def ticket(job: int, number: int) -> str:
+    return f"{SCHEME}:{job}/{number}"
 
 
 def read_ticket(address: str) -> tuple[int, int]:
-    """Job and row of a ticket. Raises PermissionError for every other address."""
+    """Job and number of a ticket. Raises PermissionError for every other address."""
     scheme, _, rest = address.partition(":")
     if scheme != SCHEME:
         raise PermissionError(f"{scheme}: this process reaches the web only by fetch jobs")
-    job, _, row = rest.partition("/")
-    return int(job), int(row)
+    job, _, number = rest.partition("/")
+    return int(job), int(number)
 
 
 TICKETS = Tickets()

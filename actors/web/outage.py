@@ -32,6 +32,8 @@ class Line(Generic[W]):
     def __init__(self, name: str, ask: Callable[[W], Awaitable[bool]], wait_s: float) -> None:
         self._name, self._ask, self._wait_s = name, ask, wait_s
         self._heard_at = 0.0
+        self._back_at = 0.0  # the end of the last time that it was down
+        self._gave_up: Outage | None = None
         self._witnesses: dict[W, None] = {}  # the newest last
         self._strangers: dict[W, None] = {}
         self._doubt = asyncio.Lock()
@@ -40,6 +42,7 @@ class Line(Generic[W]):
     def heard(self, witness: W) -> None:
         """Somebody answered over this line."""
         self._heard_at = time.monotonic()
+        self._gave_up = None
         self._strangers.clear()
         self._witnesses.pop(witness, None)
         self._witnesses[witness] = None
@@ -52,17 +55,20 @@ class Line(Generic[W]):
         False says that the line was down and is up again: ask anew. Raises Outage where it stays down.
         """
         if self._heard_at > since:
-            return True
-        async with self._doubt:
+            return self._back_at < since
+        if not self._witnesses:
+            self._strangers[failed] = None
+        async with self._doubt:  # one asks for all
             if self._heard_at > since:
-                return True
-            if not self._witnesses and not await self._crowd(failed, since):
+                return self._back_at < since
+            if self._gave_up is not None:
+                raise Outage(str(self._gave_up))
+            if not self._witnesses and not await self._crowd(since):
                 return True
             return await self._up(since)
 
-    async def _crowd(self, failed: W, since: float) -> bool:
+    async def _crowd(self, since: float) -> bool:
         """Whether so many strangers fail, and nobody answers, that the line must be down."""
-        self._strangers[failed] = None
         end = time.monotonic() + EVIDENCE_S
         while len(self._strangers) < STRANGERS and self.pending and time.monotonic() < end:
             await asyncio.sleep(0.2)
@@ -74,13 +80,19 @@ class Line(Generic[W]):
         """Whether the line was up all the time; waits while it is down."""
         end = time.monotonic() + self._wait_s
         was_down = False
-        while self._heard_at <= since:
-            for witness in reversed(list(self._witnesses or self._strangers)):
-                if await self._ask(witness):
-                    self.heard(witness)
-                    return not was_down
+        while self._heard_at <= since and not await self._probe():
             was_down = True
             if time.monotonic() > end:
-                raise Outage(self._name)
+                self._gave_up = Outage(f"{self._name} is down: nobody answered for {self._wait_s:g} s.")
+                raise self._gave_up
             await asyncio.sleep(min(PROBE_S, self._wait_s))
+        if was_down:
+            self._back_at = time.monotonic()
         return not was_down
+
+    async def _probe(self) -> bool:
+        for witness in reversed(list(self._witnesses or self._strangers)):
+            if await self._ask(witness):
+                self.heard(witness)
+                return True
+        return False

@@ -1,9 +1,8 @@
-"""The Parquet part that a fetch job writes, as img2dataset's sample writer."""
+"""The Parquet part that a fetch job writes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from operator import attrgetter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,11 +23,14 @@ SCHEMA = pa.schema(
         ("consent", pa.string()),
         ("fetched_at", pa.timestamp("us", tz="UTC")),
         ("attempts", pa.int32()),
+        ("transient", pa.bool_()),
     ]
 )
 FLUSH_BYTES = 4 << 20  # of pictures in a row group, so that a reader of it needs little memory too
 FLUSH_ROWS = 1000
 PLAIN = [name for name in SCHEMA.names if name != "bytes"]
+OF_FATE = tuple(name for name in SCHEMA.names if name not in ("url", "bytes"))
+_values = attrgetter(*OF_FATE)
 
 
 class PartWriter:
@@ -45,23 +47,25 @@ class PartWriter:
         )
         self._path = path
         self._failure: OSError | None = None
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[str | None, bytes | None, Fate]] = []
         self._held = 0
 
     def add(self, url: str | None, fate: Fate, body: bytes | None) -> None:
-        self._rows.append({"url": url, "bytes": body, **_columns(fate)})
+        self._rows.append((url, body, fate))
         self._held += len(body or b"")
         if self._held >= FLUSH_BYTES or len(self._rows) >= FLUSH_ROWS:
             self.flush()
 
+    def copy(self, rows: pa.RecordBatch) -> None:
+        """Rows of an earlier part, as they are."""
+        self._write(pa.Table.from_batches([rows], SCHEMA))
+
     def flush(self) -> None:
-        table = pa.Table.from_pylist(self._rows, schema=SCHEMA)
+        urls, bodies, fates = zip(*self._rows, strict=True) if self._rows else ((), (), ())
         self._rows, self._held = [], 0
-        try:
-            self._file.write_table(table)
-        except OSError as err:
-            self._failure = err
-            raise
+        told = zip(*map(_values, fates), strict=True) if fates else ((),) * len(OF_FATE)
+        columns = dict(zip(OF_FATE, told, strict=True)) | {"url": urls, "bytes": bodies}
+        self._write(pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], SCHEMA))
 
     def close(self) -> None:
         """Ends the file. Raises OSError where any of it could not be written, whoever was told of it then."""
@@ -71,6 +75,9 @@ class PartWriter:
         else:
             raise OSError(f"{self._path} cannot be written: make room there, then run again") from self._failure
 
-
-def _columns(fate: Fate) -> Mapping[str, Any]:
-    return {name: value for name, value in vars(fate).items() if name in SCHEMA.names}
+    def _write(self, table: pa.Table) -> None:
+        try:
+            self._file.write_table(table)
+        except OSError as err:
+            self._failure = err
+            raise

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
 from actors.web.failure import FetchFailure
-from actors.web.memory import Memory
 from actors.web.target import Target
 
 KEEP_S = 24 * 3600.0  # RFC 9309 2.4: not longer than a day
@@ -157,35 +156,6 @@ def _rule(allow: bool, value: bytes) -> Rule:
     pieces = tuple(unquote_to_bytes(piece) for piece in text.removesuffix("$").split("*"))
     octets = len(text) - 2 * sum(chr(int(code, 16)) in UNRESERVED for code in ENCODED.findall(text))
     return Rule(allow, octets, pieces, text.endswith("$"))
-
-
-class Robots:
-    """Answers for our product token `token`; `read` gets the robots.txt at an address, guarded."""
-
-    def __init__(self, token: str, read: Callable[[Target], bytes]) -> None:
-        self._token, self._read = token, read
-        self._sites: Memory[Target, Rules] = Memory(self._load, KEEP_S)
-
-    def check(self, target: Target) -> str:
-        """The evidence that a target may be asked for.
-
-        Raises FetchFailure: fetch_robots where it may not be, and, where robots.txt itself was lost to the
-        network, the reason of that.
-        """
-        site = Target(target.scheme, target.host, target.port, "/robots.txt")
-        try:
-            rules = self._sites(site)
-        except FetchFailure as failure:
-            raise failure.again("robots.txt") from None
-        if not rules.allows(target, self._token):
-            raise FetchFailure("fetch_robots", f"robots.txt disallows it for {self._token}", consent=rules.found)
-        return rules.found
-
-    def _load(self, site: Target) -> Rules:
-        try:
-            return read_rules(self._read(site))
-        except FetchFailure as failure:
-            return excuse(failure)
 
 
 def _excuse(failure: FetchFailure) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import ssl
 import threading
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
@@ -17,6 +21,11 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+from PIL import Image
 
 from actors.web import Fetcher, FetchJob
 from actors.web.parts import SCHEMA, PartWriter
@@ -25,6 +34,17 @@ from filters.recipe import Fetch
 
 CAP = 300_000
 PICTURE = bytes(range(256)) * 40
+
+
+def _with_exif() -> bytes:
+    exif = Image.Exif()
+    exif[0x010E] = "secret place"
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(file, "JPEG", exif=exif)
+    return file.getvalue()
+
+
+WITH_EXIF = _with_exif()
 
 
 class Site(BaseHTTPRequestHandler):
@@ -60,6 +80,9 @@ class Site(BaseHTTPRequestHandler):
         self.say(200, PICTURE, ("Content-Type", "image/jpeg"))
 
     do_closed = do_img
+
+    def do_exif(self, _: str) -> None:
+        self.say(200, WITH_EXIF, ("Content-Type", "image/jpeg"))
 
     def do_empty(self, _: str) -> None:
         self.say(200)
@@ -346,7 +369,7 @@ def test_nothing_else_gets_out_through_urllib(site: Any) -> None:
     assert not site.asked
 
 
-def test_a_job_begun_anew_asks_nobody_again_who_refused(
+def test_a_job_begun_anew_asks_nobody_again_who_gave_no_picture(
     site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     urls: list[str | None] = [*REFUSED, "/closed/a", "/status/404", "/status/500", "/img/1"]
@@ -367,7 +390,82 @@ def test_a_job_begun_anew_asks_nobody_again_who_refused(
     assert rows["/closed/a"]["consent"]
     assert fates(rows)["/status/404"] == ("fetch_http_status", "404", 1)
     again = Counter(site.asked) - first
-    assert again == {"/robots.txt": 1, "/status/500": 2, "/img/1": 1}
+    assert again == {"/robots.txt": 1, "/img/1": 1}
+
+
+def test_what_failed_for_a_while_is_asked_again_of_an_earlier_part_and_nothing_else(site: Any, tmp_path: Path) -> None:
+    urls: list[str | None] = ["/img/1", "/status/404", "/status/503", "/flaky/1", REFUSED[0]]
+    first = fetch(site, tmp_path, urls, retries=0)
+    assert [row["transient"] for row in first.values()] == [False, False, True, True, False]
+    (tmp_path / "part.parquet").rename(tmp_path / "earlier.parquet")
+    asked = Counter(site.asked)
+    job = FetchJob(str(tmp_path / "urls.parquet"), str(tmp_path / "part.parquet"), str(tmp_path / "earlier.parquet"))
+    fetcher(site, retries=0)(job)
+    again = {row["url"].partition(site.at)[2]: row for row in pq.read_table(job.out).to_pylist()}
+    assert Counter(site.asked) - asked == {"/robots.txt": 1, "/status/503": 1, "/flaky/1": 1}
+    assert again["/flaky/1"]["bytes"] == PICTURE
+    for url in ("/img/1", "/status/404", REFUSED[0]):
+        assert again[url] == first[url]
+
+
+def test_what_a_picture_says_of_its_maker_is_not_written_down(site: Any, tmp_path: Path) -> None:
+    row = fetch(site, tmp_path, ["/exif/1"])["/exif/1"]
+    assert b"secret place" in WITH_EXIF
+    assert b"secret place" not in row["bytes"]
+    assert row["sha256"] == hashlib.sha256(WITH_EXIF).hexdigest()
+    assert row["nbytes"] == len(WITH_EXIF)
+
+
+def test_robots_txt_is_asked_once_however_many_ask_at_once(site: Any, tmp_path: Path) -> None:
+    fetch(site, tmp_path, [f"/img/{n}" for n in range(100)])
+    assert site.asked["/robots.txt"] == 1
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    class Secure(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+    server = Server(("127.0.0.1", 0), Secure)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(self_signed(tmp_path))
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    at = f"127.0.0.1:{server.server_address[1]}"
+    pq.write_table(pa.table({"url": [f"https://{at}/a.jpg"]}), tmp_path / "urls.parquet")
+    Fetcher(Fetch(robots=False), (at,))(FetchJob(str(tmp_path / "urls.parquet"), str(tmp_path / "part.parquet")))
+    row = pq.read_table(tmp_path / "part.parquet").to_pylist()[0]
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    assert (row["reason"], row["attempts"], row["transient"]) == ("fetch_tls", 1, False)
+    assert asked == []
+
+
+def self_signed(folder: Path) -> Path:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
+    )
+    file = folder / "self-signed.pem"
+    file.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+    return file
 
 
 def test_a_part_that_ran_out_of_disk_fails_and_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,78 @@
+"""Which checked addresses a host has: looked up in threads, remembered, and never for longer than a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
+
+from actors.web.addresses import AddressBook, Lookup, resolve
+from actors.web.failure import FetchFailure
+from actors.web.memory import Memory
+from actors.web.outage import Line
+from actors.web.target import Target
+
+KEEP_S = 300.0
+LOOKUP_S = 20.0  # two tries of 5 s at two servers are what resolv.conf asks for by default
+AT_ONCE = 8
+
+
+class Names:
+    """Resolves for one event loop. `outage_s` is how long a dead resolver is waited for."""
+
+    def __init__(self, book: AddressBook, outage_s: float, lookup: Lookup) -> None:
+        self.book, self._lookup = book, lookup
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="names")
+        self._known: Memory[str, tuple[str, ...]] = Memory(self._resolve, KEEP_S)
+        self._line: Line[str] = Line("The resolver", self._answers, outage_s)
+
+    async def addresses(self, target: Target) -> tuple[str, ...]:
+        """The addresses of a target, all of them checked.
+
+        Raises FetchFailure: fetch_dns, fetch_forbidden_address; Outage where the resolver is down.
+        """
+        found = (target.host,) if _numeric(target.host) else await self._known(target.host)
+        self.book.check(target, found)
+        return found
+
+    async def _resolve(self, host: str) -> tuple[str, ...]:
+        while True:
+            since = time.monotonic()
+            self._line.pending += 1
+            try:
+                found = await self._look_up(host)
+                self._line.heard(host)
+                return found
+            except FetchFailure as failure:
+                self._line.pending -= 1
+                own = not failure.transient or await self._line.believe(host, since)
+                self._line.pending += 1
+                if own:
+                    raise
+            finally:
+                self._line.pending -= 1
+
+    async def _look_up(self, host: str) -> tuple[str, ...]:
+        asking = asyncio.get_running_loop().run_in_executor(self._threads, resolve, host, self._lookup)
+        try:
+            return await asyncio.wait_for(asking, LOOKUP_S)
+        except TimeoutError:
+            detail = f"{host}: no answer in {LOOKUP_S:g} s"
+            raise FetchFailure("fetch_dns", detail, transient=True) from None
+
+    async def _answers(self, host: str) -> bool:
+        """Whether the resolver says anything of a host: that there is none is an answer too."""
+        try:
+            await self._look_up(host)
+        except FetchFailure as failure:
+            return not failure.transient
+        return True
+
+
+def _numeric(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
