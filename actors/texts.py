@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from filters.blocked import BlockedUrls
 from filters.chosen import chosen, first_reasons
 from filters.normalise import normalise
 from filters.recipe import Recipe, Role
@@ -39,6 +40,7 @@ class Reader:
     def __init__(self, recipe: Recipe) -> None:
         self.roles = recipe.texts.roles
         self.blocked = BlockedHost(hosts=recipe.fetch.blocked_hosts)
+        self.shut = BlockedUrls(recipe.fetch.blocked_urls)
         ranked = list(enumerate(chosen(recipe.texts.filters, "text")))
         self.filters = [one for _, one in ranked if one.reason != COUNTED_ELSEWHERE]
         self.rank = {one.reason: place for place, one in ranked}
@@ -62,10 +64,9 @@ class Reader:
             self.silences_of(table, spoken),
             strict=True,
         )
-        blocked = self.blocked.rejects(pa.RecordBatch.from_pydict({"url": table["url"].combine_chunks()})).to_pylist()
         faults = [
-            self.fault_of(*row) or (("blocked_host", host) if host else None)
-            for row, host in zip(columns, blocked, strict=True)
+            self.fault_of(*row) or (("blocked_host", why) if why else None)
+            for row, why in zip(columns, self.blocks_of(table["url"].combine_chunks()), strict=True)
         ]
         return pa.table(
             {
@@ -75,6 +76,14 @@ class Reader:
                 "host": pa.array([host_of(url) if url else None for url in table["url"].to_pylist()], pa.string()),
             }
         )
+
+    def blocks_of(self, urls: pa.StringArray) -> list[str | None]:
+        """Why the recipe keeps each URL from being asked; null where it does not."""
+        hosts = self.blocked.rejects(pa.RecordBatch.from_pydict({"url": urls})).to_pylist()
+        return [
+            host or ("URL on the list of blocked URLs" if self.shut.shut(url) else None)
+            for host, url in zip(hosts, urls.to_pylist(), strict=True)
+        ]
 
     def fault_of(
         self, url: str | None, impressions: int | None, clicks: int | None, fault: str | None, silence: str | None

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from actors.models.files import find_model, model_identity
 from actors.web.stores import StoreError, check_stores
 from filters.load import load_recipe, recipe_fingerprint
-from filters.recipe import Recipe
+from filters.recipe import Fetch, Recipe, contact_missing
 from warehouse.errors import WarehouseError
 from warehouse.ids import fingerprint
 from warehouse.ingest import check_source, source_hash
@@ -105,6 +105,8 @@ def make_plan(
     folder = find_model(chosen.model) if chosen.model is not None else None
     model = model_identity(folder) if folder is not None else None
     check_disk(warehouse)
+    if path.is_file() and not chosen.fetch.stores:
+        check_contact(recipe, chosen.fetch, allow)
     hosts = tuple(sorted(set(allow)))
     content = source_hash(path)
     run_id = run_identity(content, chosen, model, hosts, limit, round)
@@ -180,6 +182,13 @@ def check_disk(warehouse: str) -> None:
             f"Only {free >> 20} MB are free where the warehouse {shown(warehouse)} is.\n"
             "Make room, or name another --warehouse."
         )
+
+
+def check_contact(recipe: str, fetch: Fetch, allow: tuple[str, ...]) -> None:
+    """Raise PlanError where the run could ask strangers only, and would not say who asks."""
+    missing = contact_missing(fetch, allow)
+    if missing is not None:
+        raise PlanError(f"The recipe {recipe} names no contact, and {missing}")
 
 
 @contextmanager

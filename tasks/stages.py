@@ -78,7 +78,8 @@ class WordsJob:
 @task(name="read", cache_policy=NO_CACHE)
 def read(plan: Plan, candidates: str) -> tuple[list[str], list[str]]:
     """Read every row group of the candidates: (row parts, text parts)."""
-    asked = Recipe(name="read", texts=plan.recipe.texts, fetch=Fetch(blocked_hosts=plan.recipe.fetch.blocked_hosts))
+    shut = Fetch(blocked_hosts=plan.recipe.fetch.blocked_hosts, blocked_urls=plan.recipe.fetch.blocked_urls)
+    asked = Recipe(name="read", texts=plan.recipe.texts, fetch=shut)
     facts = (READ_VERSION, candidates, recipe_fingerprint(asked))  # word lists count by their content
     groups = range(pq.ParquetFile(candidates).num_row_groups)
     jobs = [

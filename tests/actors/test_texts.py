@@ -50,6 +50,15 @@ def test_counts_that_cannot_be_and_blocked_hosts_are_told(tmp_path: Path) -> Non
     assert [row["reason"] for row in rows] == ["malformed_row", "malformed_row", "blocked_host"]
 
 
+def test_a_url_that_the_recipe_shuts_is_blocked_before_anybody_is_asked(tmp_path: Path) -> None:
+    recipe = load_recipe("unscored")
+    wary = recipe.model_copy(update={"fetch": recipe.fetch.model_copy(update={"blocked_urls": ("http://host/a",)})})
+    said = {"title": "a dog on a lawn"}
+    rows, _ = _read(tmp_path, wary, [said, said | {"url": "https://HOST/%61.png"}, said | {"url": "http://host/b.jpg"}])
+    blocked = ("blocked_host", "URL on the list of blocked URLs")
+    assert [(row["reason"], row["detail"]) for row in rows] == [blocked, blocked, (None, None)]
+
+
 def test_texts_that_are_one_when_normalised_have_one_id(tmp_path: Path) -> None:
     _, texts = _read(
         tmp_path, load_recipe("unscored"), [{"title": "a  dog on&nbsp;a lawn"}, {"query": "a dog on a lawn"}]

@@ -33,6 +33,15 @@ def test_a_release_is_named_after_its_source(tmp_path: Path, name: str, stem: st
         source.mkdir()
         for file in ("00000.parquet", "00000.tar", "00000_stats.json"):
             (source / file).touch()
-    plan = make_plan(str(source), "unscored", str(tmp_path / "lake"))
+    plan = make_plan(str(source), "unscored", str(tmp_path / "lake"), allow=("a.example:80",))
     assert plan.release.startswith(f"{stem}-unscored-")
     assert plan.of_folder == source.is_dir()
+
+
+def test_a_run_that_could_ask_strangers_only_and_names_no_contact_stops_before_a_row_is_touched(tmp_path: Path) -> None:
+    log, mine = tmp_path / "log.csv", tmp_path / "mine.yaml"
+    log.write_text("url,query\nhttp://a.example/a.jpg,a red ball\n")
+    with pytest.raises(PlanError, match=r"fetch\.contact"):
+        make_plan(str(log), "unscored", str(tmp_path / "lake"))
+    mine.write_text("name: mine\nfetch:\n  contact: https://example.org/bot\n")
+    assert make_plan(str(log), str(mine), str(tmp_path / "lake")).recipe.fetch.contact
