@@ -70,7 +70,17 @@ def test_a_warehouse_that_cannot_be_written_is_named(
     capfd: pytest.CaptureFixture[str], log: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    said = _fails(capfd, "curate", str(log), "--recipe", "unscored", "--warehouse", str(tmp_path / "file" / "lake"))
+    said = _fails(
+        capfd,
+        "curate",
+        str(log),
+        "--recipe",
+        "unscored",
+        "--allow-host",
+        "h:80",
+        "--warehouse",
+        str(tmp_path / "file" / "lake"),
+    )
     assert "--warehouse" in said
 
 
