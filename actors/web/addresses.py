@@ -124,10 +124,10 @@ def blocked(target: Target, policy: Fetch, exempt: bool = False) -> str | None:
 
     `exempt`: it is on the allow list, which frees it of the ports only.
     """
-    labels = target.host.split(".")
+    labels = target.host.split(".") if policy.blocked_hosts else []
     if not _hosts(policy.blocked_hosts).isdisjoint(".".join(labels[start:]) for start in range(len(labels))):
         return f"{target.host} is on the list of blocked hosts"
-    if _urls(policy.blocked_urls).shut(target.url):
+    if policy.blocked_urls and _urls(policy.blocked_urls).shut(target.url):
         return f"a URL of {target.host} on the list of blocked URLs"
     if policy.ports is not None and target.port not in policy.ports and not exempt:
         return f"port {target.port} of {target.host}, only {', '.join(map(str, policy.ports)) or 'the allow list'}"

@@ -78,5 +78,7 @@ class ContactMissing(Exception):
 
 def printable(text: str) -> str:
     """The text on one line of plain ASCII, for logs and tables, cut at 200 characters."""
+    if text.isascii() and text.isprintable():
+        return text[:LONGEST_DETAIL]
     plain = text.encode("ascii", "backslashreplace").decode("ascii")
     return "".join(char if char.isprintable() else " " for char in plain)[:LONGEST_DETAIL]

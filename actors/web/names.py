@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import ip_address
 
 from actors.web.addresses import AddressBook, Lookup, resolve
@@ -70,6 +71,7 @@ class Names:
         return True
 
 
+@lru_cache(maxsize=4096)
 def _numeric(host: str) -> bool:
     try:
         ip_address(host)

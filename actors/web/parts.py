@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from operator import attrgetter
 
 import pyarrow as pa
@@ -26,15 +27,25 @@ SCHEMA = pa.schema(
         ("transient", pa.bool_()),
     ]
 )
-FLUSH_BYTES = 4 << 20  # of pictures in a row group, so that a reader of it needs little memory too
+FLUSH_BYTES = 1 << 20  # of pictures in a row group, so that neither its writer nor a reader needs much memory
 FLUSH_ROWS = 1000
+LARGE_BYTES = 8 << 20  # of which Arrow is told not to keep the room
 PLAIN = [name for name in SCHEMA.names if name != "bytes"]
 OF_FATE = tuple(name for name in SCHEMA.names if name not in ("url", "bytes"))
 _values = attrgetter(*OF_FATE)
+ENCODING = threading.Lock()
+"""One part of a process is encoded at a time: Arrow and Parquet each hold a copy of what they are given."""
+
+
+def _table(rows: list[tuple[str | None, bytes | None, Fate]]) -> pa.Table:
+    urls, bodies, fates = zip(*rows, strict=True) if rows else ((), (), ())
+    told = zip(*map(_values, fates), strict=True) if fates else ((),) * len(OF_FATE)
+    columns = dict(zip(OF_FATE, told, strict=True)) | {"url": urls, "bytes": bodies}
+    return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], SCHEMA)
 
 
 class PartWriter:
-    """Writes one row per URL, in row groups of about 4 MB, the most that it holds back."""
+    """Writes one row per URL, in row groups of about 1 MB, the most that it holds back."""
 
     def __init__(self, path: str) -> None:
         # pictures are compressed already, and their statistics and dictionary would be copies of them
@@ -61,11 +72,12 @@ class PartWriter:
         self._write(pa.Table.from_batches([rows], SCHEMA))
 
     def flush(self) -> None:
-        urls, bodies, fates = zip(*self._rows, strict=True) if self._rows else ((), (), ())
+        rows, large = self._rows, self._held > LARGE_BYTES
         self._rows, self._held = [], 0
-        told = zip(*map(_values, fates), strict=True) if fates else ((),) * len(OF_FATE)
-        columns = dict(zip(OF_FATE, told, strict=True)) | {"url": urls, "bytes": bodies}
-        self._write(pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], SCHEMA))
+        with ENCODING:
+            self._write(_table(rows))
+            if large:
+                pa.default_memory_pool().release_unused()
 
     def close(self) -> None:
         """Ends the file. Raises OSError where any of it could not be written, whoever was told of it then."""

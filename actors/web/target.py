@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -105,6 +106,7 @@ def _joined(base: Target, place: str) -> str:
     return f"{base.origin}{path}{mark}{query}"
 
 
+@lru_cache(maxsize=4096)  # hosts come again and again
 def _host(host: str, bracketed: bool) -> str:
     """Lower case, IDNA, and of numbers only in the one notation that nobody reads in two ways."""
     if len(host) > LONGEST_HOST:

@@ -220,6 +220,7 @@ class Wire:
             timer[0].cancel()
             del self._busy[curl]
             self._multi.remove_handle(curl)
+            del exchange.done  # the spare handle remembers the exchange, which must not remember the body
             self._running = len(self._busy)
             self._spare.append(curl)
 
@@ -236,7 +237,7 @@ class Wire:
         curl.setopt(pycurl.SSL_VERIFYPEER, 1)
         curl.setopt(pycurl.SSL_VERIFYHOST, 2)
         curl.setopt(pycurl.CAINFO, authorities())
-        curl.setopt(pycurl.BUFFERSIZE, 256 << 10)
+        curl.setopt(pycurl.BUFFERSIZE, 128 << 10)
         return curl
 
     def _prepare(self, curl: Any, exchange: _Exchange) -> None:
