@@ -64,7 +64,7 @@ def _fates(base: Path) -> dict[str, str | None]:
 
 def _recipe(base: Path, stores: list[str]) -> Path:
     recipe = yaml.safe_load((ROOT / "recipes" / "unscored.yaml").read_text())
-    recipe["fetch"] |= {"stores": stores, "max_bytes": 1 << 18}
+    recipe["fetch"] |= {"stores": stores, "max_bytes": 1 << 18, "contact": "https://example.org/bot"}
     recipe["validation"] = {"min_pairs": 0}
     path = base / f"stores-{len(stores)}.yaml"
     path.write_text(yaml.safe_dump(recipe))
