@@ -20,6 +20,9 @@ OBJECT_STORE_BYTES = 80 << 20
 CHANCES = 2
 """How often a job may take its actor down with it, or hang in it, before it is set aside."""
 
+STILLBORN = 10
+"""So many actors in a row may die before their first answer."""
+
 LOOK_S = 5.0
 """Between two looks at the clock while jobs have a limit."""
 
@@ -31,20 +34,20 @@ class SetAside:
     why: str
 
 
+class NoActors(Exception):
+    """Actors die before they were given anything to do; the message says what to look at."""
+
+
 @dataclass
 class _Actor:
     handle: Any
-    there: Any  # Ray's reference to the answer of its process
-    since: float | None = None  # when it was seen to answer: before that it may wait for a free CPU, for hours
+    birth: Any  # Ray's reference to its first answer; null when that has come: it may wait for a free CPU, for hours
     busy: dict[Any, tuple[int, float]] = field(default_factory=dict)  # Ray's reference -> place of the job, its start
     alone: bool = False
 
     def overdue(self, limit_s: float) -> bool:
         """Whether a job of it runs for longer than that."""
-        if self.since is None:
-            return False
-        oldest = min((began for _, began in self.busy.values()), default=time.monotonic())
-        return time.monotonic() - max(oldest, self.since) > limit_s
+        return any(time.monotonic() - began > limit_s for _, began in self.busy.values())
 
 
 @contextmanager
@@ -131,6 +134,7 @@ class _Pool(Generic[Job, Done]):
         self.suspects: deque[int] = deque()
         self.deaths = [0] * len(jobs)
         self.actors: list[_Actor] = []
+        self.stillborn = 0
         self.looked = time.monotonic()  # at the clocks of the jobs
 
     def add_actor(self) -> None:
@@ -148,12 +152,33 @@ class _Pool(Generic[Job, Done]):
         while self.waiting or self.suspects or any(actor.busy for actor in self.actors):
             for actor in self.actors:
                 self.feed(actor)
-            references = [reference for actor in self.actors for reference in actor.busy]
+            births = {actor.birth: actor for actor in self.actors if actor.birth is not None}
+            references = [*births, *(reference for actor in self.actors for reference in actor.busy)]
             finished, _ = ray.wait(references, num_returns=1, timeout=self.limit_s and min(self.limit_s, LOOK_S))
             for reference in finished:
-                yield from self.settle(reference)
+                if reference in births:
+                    self.welcome(births[reference])
+                else:
+                    yield from self.settle(reference)
             if self.limit_s is not None and time.monotonic() - self.looked >= min(self.limit_s, LOOK_S):
                 yield from self.end_hung(self.limit_s)
+
+    def welcome(self, actor: _Actor) -> None:
+        """From its first answer on an actor is given jobs: whoever hangs before has none."""
+        import ray
+
+        try:
+            ray.get(actor.birth)
+        except ray.exceptions.RayActorError as error:
+            self.stillborn += 1
+            if self.stillborn >= STILLBORN:
+                raise NoActors(
+                    f"{STILLBORN} actors in a row died before they could begin: {str(error).strip().splitlines()[0]}\n"
+                    "Look for what ends them (memory, a full /tmp), then run again: what is done stays."
+                ) from error
+            self.replace(actor)
+        else:
+            actor.birth, self.stillborn = None, 0
 
     def settle(self, reference: Any) -> Iterator[tuple[Job, Done | SetAside]]:
         """Take what a job came to."""
@@ -173,16 +198,14 @@ class _Pool(Generic[Job, Done]):
 
     def end_hung(self, limit_s: float) -> Iterator[tuple[Job, Done | SetAside]]:
         """Kill every actor of which a job runs for longer than it may."""
-        import ray
-
         self.looked = time.monotonic()
         for actor in list(self.actors):
-            if actor.since is None and ray.wait([actor.there], timeout=0)[0]:
-                actor.since = time.monotonic()
             if actor.overdue(limit_s):
                 yield from self.bury(actor, f"hung {CHANCES} times: no result within {limit_s:g} s")
 
     def feed(self, actor: _Actor) -> None:
+        if actor.birth is not None:
+            return
         if not actor.busy and self.suspects:
             actor.alone = True
             self.start(actor, self.suspects.popleft())
@@ -194,17 +217,20 @@ class _Pool(Generic[Job, Done]):
 
     def bury(self, actor: _Actor, why: str) -> Iterator[tuple[Job, Done | SetAside]]:
         """Put a new actor in a dead one's place; its jobs run again, or are set aside for the reason given."""
-        import ray
-
-        ray.kill(actor.handle)
-        self.actors.remove(actor)
-        self.add_actor()
+        self.replace(actor)
         for place, _ in actor.busy.values():
             self.deaths[place] += len(actor.busy) == 1  # of several nobody knows which it was, or which had begun
             if self.deaths[place] < CHANCES:
                 self.suspects.append(place)
             else:
                 yield self.jobs[place], SetAside(why)
+
+    def replace(self, actor: _Actor) -> None:
+        import ray
+
+        ray.kill(actor.handle)
+        self.actors.remove(actor)
+        self.add_actor()
 
     def close(self) -> None:
         import ray

@@ -121,9 +121,11 @@ class Errand:
         fate = settled.fate
         if body is None and fate.reason is None:
             fate = Fate("fetch_failed", "in the downloader", 1)  # its own message may hold anything
-        self._tell(settled.row, fate, body)
-        if settled.hold is not None:
-            settled.hold.release()
+        try:
+            self._tell(settled.row, fate, body)
+        finally:
+            if settled.hold is not None:
+                settled.hold.release()
 
     def close(self) -> None:
         """For img2dataset, at the end. It drops a row when anything goes wrong while it is written."""

@@ -32,13 +32,13 @@ class Memory(Generic[K, V]):
         """The answer for `key`. Raises FetchFailure as `ask` does, and for as long as that is remembered."""
         until, answer = self._known.get(key, (0.0, None))
         if answer is None or until <= time.monotonic():
-            answer = await (self._asking.get(key) or self._refresh(key))
+            answer = await asyncio.shield(self._asking.get(key) or self._refresh(key))
         if isinstance(answer, FetchFailure):
             raise answer.again()
         return answer
 
     def _refresh(self, key: K) -> asyncio.Future[V | FetchFailure]:
-        """A task of its own: whoever asked first may be cancelled, those who wait with it are not."""
+        """A task of its own, and shielded: whoever asked first may be cancelled, those who wait with it are not."""
         asking = asyncio.ensure_future(self._answer(key))
         self._asking[key] = asking
         asking.add_done_callback(lambda _: self._asking.pop(key, None))
