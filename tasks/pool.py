@@ -20,7 +20,7 @@ OBJECT_STORE_BYTES = 80 << 20
 CHANCES = 2
 """How often a job may take its actor down with it, or hang in it, before it is set aside."""
 
-STILLBORN = 10
+STILLBORN = 5
 """So many actors in a row may die before their first answer."""
 
 LOOK_S = 5.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.pool import SetAside, cluster, run_pool
+from tasks.pool import NoActors, SetAside, cluster, run_pool
 from tasks.progress import Progress, step
 
 PATIENCE_S = 30
@@ -132,6 +132,22 @@ def test_what_a_constructor_raises_arrives_as_it_was() -> None:
 
     with pytest.raises(FileNotFoundError, match="no weights here"):
         list(run_pool(build, [1, 2, 3], workers=2))
+
+
+class Poison:
+    """Ends the process that unpickles it."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (9,)
+
+    def __call__(self) -> Callable[[int], int]:
+        raise AssertionError("nobody comes to call it")
+
+
+def test_actors_that_die_before_they_begin_end_the_pool_and_blame_no_job() -> None:
+    with pytest.raises(NoActors, match="5 actors in a row") as told:
+        list(run_pool(Poison(), [1], workers=1))
+    assert "run again" in str(told.value)
 
 
 def test_the_lanes_of_one_actor_run_at_once() -> None:
