@@ -35,7 +35,7 @@ from actors.web.visitor import LONGEST_WAIT_S, Visitor
 from actors.web.watchdog import Watchdog
 from filters.recipe import Fetch
 
-BYTES_IN_FLIGHT = 24 << 20  # of bodies in one actor
+BYTES_IN_FLIGHT = 16 << 20  # of bodies in one actor
 COPIED_ROWS = 64  # of an earlier part at a time
 # Blocks of this size are given back to the system when they are freed. glibc raises its own bound to 32 MB
 # after the first picture, and keeps what its threads had.
