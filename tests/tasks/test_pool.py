@@ -104,6 +104,7 @@ def test_a_stopped_actor_is_killed_and_its_jobs_are_done_by_another(tmp_path: Pa
         (tmp_path / f"{job}.{os.getpid()}").touch()
         if job == 1 and len(list(tmp_path.glob("1.*"))) == 1:
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(3600)  # this thread may come so far before it is stopped
         return os.getpid()
 
     done = dict(run_pool(lambda: run, range(6), workers=1, lanes=2, limit_s=2))
