@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from app.show import say, table
 from bench import source
 from bench.errand import Errand
+from bench.ours import holders
 from bench.report import Line, machine, mb, short
 from bench.site import serve, server_name
 from bench.watched import ContestantFailed, Used, held, whole
@@ -155,7 +156,7 @@ def _figures(contestant: str, round_: int, place: Place, run: Callable[[Place, P
 
 def _ours(place: Place, out: Path) -> tuple[Used, int]:
     workers = os.cpu_count() or 1
-    used = held("bench.ours", _errand(place, out, workers), min(workers, len(list(place.parts.iterdir()))))
+    used = held("bench.ours", _errand(place, out, workers), holders(len(list(place.parts.iterdir())), workers))
     return used, _right(place, out)
 
 

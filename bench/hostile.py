@@ -24,6 +24,7 @@ from app.show import say, table
 from bench import source
 from bench.errand import Errand
 from bench.fetch import write_parts
+from bench.ours import holders
 from bench.processes import ACTOR, Seen
 from bench.report import Line, machine, mb, short
 from bench.site import DRIP, STALL, serve, serve_faulty
@@ -144,7 +145,7 @@ def _fetch(folder: Path, urls: Sequence[str], policy: Fetch, workers: int) -> tu
     allow = tuple(sorted({url.split("/")[2] for url in urls}))
     course = Course(out, len(list(parts.iterdir())))
     errand = Errand(str(parts), str(out), allow, workers, policy.model_dump_json())
-    return held("bench.ours", errand, min(workers, course.parts), course.note), course
+    return held("bench.ours", errand, holders(course.parts, workers), course.note), course
 
 
 def _told(out: Path) -> dict[str, tuple[str | None, int]]:

@@ -13,6 +13,11 @@ from tasks.pool import SetAside, cluster, run_pool
 from tasks.stages import FETCH_LANES, FETCH_THREADS
 
 
+def holders(parts: int, workers: int) -> int:
+    """How many actors will have work, and so be built: one has its lanes filled before the next has any."""
+    return min(workers, -(-parts // FETCH_LANES))
+
+
 def run(errand: Errand) -> None:
     """The fetch stage's actors over the stage's own pool, with all that they check."""
     leash = Leash()
