@@ -100,16 +100,18 @@ def run_pool(
     lanes: int = 1,
     gpus_each: float = 0,
     limit_s: float | None = None,
+    made: Callable[[Job], Done | None] = lambda job: None,
 ) -> Iterator[tuple[Job, Done | SetAside]]:
     """Build a tool in every actor, feed it `jobs`, and yield each with its result as it finishes.
 
     An actor runs `lanes` jobs at once. When it dies it is built again, and the jobs that it had run once more, each
     alone so that blame is certain; one that takes its actor down CHANCES times while it is alone is set aside and the
     rest go on. A job that runs for more than `limit_s` seconds is taken for hung: its actor is killed, and all goes on
-    as after a death. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never
+    as after a death. `made` finds the result of a job whose actor died before it could tell of it, or null: such a job
+    does not run again. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never
     pixels.
     """
-    pool = _Pool(build, jobs, lanes, gpus_each, limit_s)
+    pool = _Pool(build, jobs, lanes, gpus_each, limit_s, made)
     try:
         for _ in range(min(len(jobs), max(1, min(workers, cpus())))):  # no jobs, no actor
             pool.add_actor()
@@ -128,8 +130,10 @@ class _Pool(Generic[Job, Done]):
         lanes: int,
         gpus_each: float,
         limit_s: float | None,
+        made: Callable[[Job], Done | None],
     ) -> None:
-        self.build, self.jobs, self.lanes, self.gpus_each, self.limit_s = build, jobs, lanes, gpus_each, limit_s
+        self.build, self.jobs, self.made = build, jobs, made
+        self.lanes, self.gpus_each, self.limit_s = lanes, gpus_each, limit_s
         self.waiting = deque(range(len(jobs)))
         self.suspects: deque[int] = deque()
         self.deaths = [0] * len(jobs)
@@ -220,7 +224,10 @@ class _Pool(Generic[Job, Done]):
         self.replace(actor)
         for place, _ in actor.busy.values():
             self.deaths[place] += len(actor.busy) == 1  # of several nobody knows which it was, or which had begun
-            if self.deaths[place] < CHANCES:
+            made = self.made(self.jobs[place])
+            if made is not None:
+                yield self.jobs[place], made
+            elif self.deaths[place] < CHANCES:
                 self.suspects.append(place)
             else:
                 yield self.jobs[place], SetAside(why)

@@ -185,13 +185,17 @@ def make_parts(
     (plan.work / stage).mkdir(parents=True, exist_ok=True)
     workers = min(plan.workers, gpus()) if gpus_each else plan.workers
     with Progress(stage, len(left), unit) as progress:
-        pool = run_pool(build, left, workers=workers, lanes=lanes, gpus_each=gpus_each, limit_s=limit_s)
+        pool = run_pool(build, left, workers=workers, lanes=lanes, gpus_each=gpus_each, limit_s=limit_s, made=_standing)
         for job, done in pool:
             if isinstance(done, SetAside):
                 made[job.out] = _stand_in(plan, job.out, instead(job, done.why))
                 print(f"{stage}: part {Path(job.out).stem} {done.why}; its rows are rejected", file=sys.stderr)
             progress.advance(pq.read_metadata(made[job.out]).num_rows)
     return list(made.values())
+
+
+def _standing(job: Writing) -> str | None:
+    return job.out if Path(job.out).exists() else None
 
 
 def _stand_in(plan: Plan, part: str, table: pa.Table) -> str:

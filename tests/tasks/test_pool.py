@@ -135,6 +135,22 @@ def test_what_a_constructor_raises_arrives_as_it_was() -> None:
         list(run_pool(build, [1, 2, 3], workers=2))
 
 
+def test_a_job_that_was_done_when_its_actor_died_is_not_run_again(tmp_path: Path) -> None:
+    def run(job: str) -> str:
+        with open(tmp_path / f"{job}.out", "a") as out:
+            out.write("done once. ")
+        if job == "last words":
+            os._exit(9)
+        return job
+
+    def made(job: str) -> str | None:
+        return f"{job}, found" if (tmp_path / f"{job}.out").exists() else None
+
+    done = dict(run_pool(lambda: run, ["a", "last words", "b"], workers=1, made=made))
+    assert done == {"a": "a", "last words": "last words, found", "b": "b"}
+    assert (tmp_path / "last words.out").read_text() == "done once. "
+
+
 class Poison:
     """Ends the process that unpickles it."""
 
