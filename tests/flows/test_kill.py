@@ -198,8 +198,7 @@ def test_the_ledger_is_that_of_a_run_that_nobody_disturbed(calm: Disturbed, kill
 
 
 def test_no_url_of_a_finished_part_is_asked_again(killed: Disturbed) -> None:
-    sizes = [len(kill.finished) for kill in killed.kills]
-    assert len({size for size in sizes if 0 < size < sum(KINDS.values())}) > KILLS // 2
+    assert len({len(kill.finished) for kill in killed.kills}) > 2  # early and late
     for kill in killed.kills:
         later = {one.path for one in killed.asked if one.at > kill.at}
         assert later & kill.finished == set()
