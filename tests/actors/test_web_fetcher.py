@@ -149,14 +149,6 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-@pytest.fixture(autouse=True)
-def _opener() -> Iterator[None]:
-    """A fetcher takes urllib's opener for good; the other tests of this process want theirs back."""
-    before = getattr(urllib.request, "_opener", None)
-    yield
-    urllib.request.install_opener(before)
-
-
 @pytest.fixture
 def site() -> Iterator[type[Site]]:
     class Fresh(Site):
