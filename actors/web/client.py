@@ -7,7 +7,7 @@ import contextlib
 import email.utils
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from actors.web import sockets
@@ -24,8 +24,6 @@ from filters.recipe import Fetch
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 TRANSIENT_STATUS = frozenset({408, 425, 429})  # and 5xx
-
-Peer = tuple[str, int]
 
 
 class Gate(Protocol):
@@ -61,7 +59,7 @@ class Client:
         self._wire = Wire(
             [f"User-Agent: {policy.agent}{contact}", "Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
         )
-        self._uplink: Line[Peer] = Line("The uplink", self._answers, policy.outage_wait_s)
+        self._uplink: Line[Target] = Line("The uplink", self._answers, policy.outage_wait_s)
 
     async def get(self, target: Target, gate: Gate, deadline: Deadline, wish: Wish) -> tuple[Target, Reply]:
         """The 200 at the end of the redirects, and where that was.
@@ -109,7 +107,7 @@ class Client:
 
     async def _over_uplink(self, ask: Ask) -> Reply:
         """An exchange with the outside, whose failure is believed only where the uplink is up."""
-        peer = ask.addresses[0], ask.target.port
+        peer = replace(ask.target, path="/")
         since = time.monotonic()
         self._uplink.pending += 1
         try:
@@ -130,17 +128,24 @@ class Client:
         finally:
             self._uplink.pending -= 1
 
-    async def _answers(self, peer: Peer) -> bool:
-        """Whether a connection to somebody who answered before can be made."""
-        family = socket.AF_INET6 if ":" in peer[0] else socket.AF_INET
+    def vouch(self, target: Target) -> None:
+        """A place that answered in an earlier run."""
+        self._names.vouch(target)
+        if not self._names.book.exempt(target):
+            self._uplink.vouch(replace(target, path="/"))
+
+    async def _answers(self, peer: Target) -> bool:
+        """Whether a connection can be made to somebody who answered before; nothing is asked."""
         try:
-            with socket.socket(fileno=sockets.open_socket(family, peer)) as sock:
+            address = (await self._names.addresses(peer))[0]
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            with socket.socket(fileno=sockets.open_socket(family, (address, peer.port))) as sock:
                 sock.setblocking(False)
-                connecting = asyncio.get_running_loop().sock_connect(sock, peer)
+                connecting = asyncio.get_running_loop().sock_connect(sock, (address, peer.port))
                 await asyncio.wait_for(connecting, self.policy.connect_s)
         except ConnectionRefusedError:
             return True
-        except OSError:
+        except (FetchFailure, OSError):
             return False
         return True
 

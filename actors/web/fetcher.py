@@ -87,7 +87,7 @@ class Fetcher:
         folder = tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".fetching", dir=out.parent)
         try:
             part = PartWriter(f"{folder}/part.parquet")
-            errand = Errand(_urls(job, part), journal, part, self._watchdog.pat)
+            errand = Errand(_urls(job, part, self._vouch), journal, part, self._watchdog.pat)
             with self._watchdog.over():
                 self._download(errand, folder)
             if errand.failure is not None:
@@ -98,6 +98,9 @@ class Fetcher:
             journal.close()
             shutil.rmtree(folder, ignore_errors=True)
         return job.out
+
+    def _vouch(self, url: str) -> None:
+        self._loop.call_soon_threadsafe(self._visitor.vouch, url)
 
     def _download(self, errand: Errand, folder: str) -> None:
         number = opener.TICKETS.open_job(errand)
@@ -156,7 +159,7 @@ def _longest_silence(policy: Fetch) -> float:
     return 120 + policy.outage_wait_s + (policy.retries + 1) * attempt
 
 
-def _urls(job: FetchJob, part: PartWriter) -> list[str | None]:
+def _urls(job: FetchJob, part: PartWriter, vouch: Callable[[str], object]) -> list[str | None]:
     """The URLs that are to be asked for; what an earlier part has settled is written first."""
     urls: list[str | None] = pq.read_table(job.urls, columns=["url"])["url"].to_pylist()
     if job.earlier is None:
@@ -167,6 +170,8 @@ def _urls(job: FetchJob, part: PartWriter) -> list[str | None]:
             transient = pc.fill_null(rows["transient"], False)
             part.copy(rows.filter(pc.invert(transient)))
             again += rows["url"].filter(transient).to_pylist()
+            for url in rows["url"].filter(pc.is_null(rows["reason"])).to_pylist()[:1]:
+                vouch(url)
     return again
 
 

@@ -37,6 +37,11 @@ class Names:
         self.book.check(target, found)
         return found
 
+    def vouch(self, target: Target) -> None:
+        """A host that had an address in an earlier run."""
+        if not _numeric(target.host):
+            self._line.vouch(target.host)
+
     async def _resolve(self, host: str) -> tuple[str, ...]:
         while True:
             since = time.monotonic()

@@ -44,6 +44,10 @@ class Line(Generic[W]):
         self._heard_at = time.monotonic()
         self._gave_up = None
         self._strangers.clear()
+        self.vouch(witness)
+
+    def vouch(self, witness: W) -> None:
+        """Somebody would answer: in an earlier run they did."""
         self._witnesses.pop(witness, None)
         self._witnesses[witness] = None
         if len(self._witnesses) > WITNESSES:

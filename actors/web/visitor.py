@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -90,6 +91,11 @@ class Visitor:
         self._client = Client(policy, names, pace)
         self._stores = Stores(policy.stores, policy.max_bytes)
         self._sites: Memory[Target, Rules] | None = Memory(self._read_robots, KEEP_S) if policy.robots else None
+
+    def vouch(self, url: str) -> None:
+        """A URL that brought a picture in an earlier run: its host tells a dead network from dead links."""
+        with contextlib.suppress(FetchFailure):  # of a store
+            self._client.vouch(parse(url))
 
     async def visit(self, url: str | None) -> tuple[Fate, bytes | None, Hold]:
         """What became of a URL, its bytes (not hashed yet), and their room until the caller releases it.

@@ -82,6 +82,18 @@ def test_a_resolver_that_stays_down_is_an_outage_and_no_fault_of_hosts(answered_
     asyncio.run(main())
 
 
+def test_dead_hosts_alone_are_believed_where_somebody_vouches_for_the_resolver() -> None:
+    async def main() -> None:
+        names = Names(AddressBook(()), 0.1, Resolver())
+        names.vouch(target("up.example"))
+        found = await asyncio.gather(
+            *(names.addresses(target(f"dead{number}.example")) for number in range(9)), return_exceptions=True
+        )
+        assert {type(one) for one in found} == {FetchFailure}
+
+    asyncio.run(main())
+
+
 def test_one_dead_host_of_a_short_log_is_believed_soon() -> None:
     async def main() -> None:
         names, began = Names(AddressBook(()), 60, Resolver()), time.monotonic()
