@@ -23,6 +23,7 @@ from actors.web.wire import Ask, Headers, Reply, Wire
 from filters.recipe import Fetch
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOST_REFUSALS = 100_000  # that an actor remembers; the journals of parts remember all
 TRANSIENT_STATUS = frozenset({408, 425, 429})  # and 5xx
 
 
@@ -59,6 +60,7 @@ class Client:
         self._wire = Wire(
             [f"User-Agent: {policy.agent}{contact}", "Accept: image/*,*/*;q=0.5", "Accept-Encoding: identity"]
         )
+        self._refused: dict[Target, FetchFailure] = {}
         self._uplink: Line[Target] = Line("The uplink", self._answers, policy.outage_wait_s)
 
     async def get(self, target: Target, gate: Gate, deadline: Deadline, wish: Wish) -> tuple[Target, Reply]:
@@ -84,9 +86,11 @@ class Client:
         why = blocked(target, self.policy, exempt=exempt)
         if why:
             raise FetchFailure("fetch_forbidden_address", why)
+        if target in self._refused:
+            raise self._refused[target].again()
 
         def judge(status: int, headers: Headers) -> int:
-            gate.after(headers)
+            self._heed(target, gate, headers)
             if status in REDIRECTS and "location" in headers:
                 return 0
             _check_status(status, headers)
@@ -105,6 +109,15 @@ class Client:
             ask = Ask(target, addresses, self.policy.connect_s, deadline, judge, wish.hold, wish.cut)
             return await (self._wire.exchange(ask) if exempt else self._over_uplink(ask))
 
+    def _heed(self, target: Target, gate: Gate, headers: Headers) -> None:
+        """Who refuses is not asked again, also where another URL leads there."""
+        try:
+            gate.after(headers)
+        except FetchFailure as failure:
+            if len(self._refused) < MOST_REFUSALS:
+                self._refused[target] = failure.again()
+            raise
+
     async def _over_uplink(self, ask: Ask) -> Reply:
         """An exchange with the outside, whose failure is believed only where the uplink is up."""
         peer = replace(ask.target, path="/")
@@ -120,8 +133,10 @@ class Client:
                 self._uplink.heard(peer)
                 raise
             self._uplink.pending -= 1
-            own = await self._uplink.believe(peer, since)
-            self._uplink.pending += 1
+            try:
+                own = await self._uplink.believe(peer, since)
+            finally:
+                self._uplink.pending += 1
             if own:
                 raise
             raise WasDown from None

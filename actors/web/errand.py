@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from queue import SimpleQueue
@@ -49,6 +50,7 @@ class Errand:
         self._taken: dict[int, _Settled] = {}  # by ticket
         self._left = set(range(len(urls)))
         self.failure: BaseException | None = None
+        self.over = threading.Event()  # the loop has let go of it
 
     async def run(self, visitor: Visitor, at_once: int) -> None:
         """Visits all rows, on the loop. Raises what is no row's fault: Outage, ContactMissing."""
@@ -62,8 +64,10 @@ class Errand:
         finally:
             for lane in lanes:
                 lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
             self._flush()
             self._done.put(None)
+            self.over.set()
 
     async def _lane(self, rows: Iterator[int], visitor: Visitor) -> None:
         for row in rows:

@@ -14,7 +14,6 @@ import tempfile
 import threading
 import types
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -36,6 +35,7 @@ from actors.web.watchdog import Watchdog
 from filters.recipe import Fetch
 
 BYTES_IN_FLIGHT = 16 << 20  # of bodies in one actor
+LET_GO_S = 30.0  # a job that was ended before the loop began it never says that it is over
 COPIED_ROWS = 64  # of an earlier part at a time
 # Blocks of this size are given back to the system when they are freed. glibc raises its own bound to 32 MB
 # after the first picture, and keeps what its threads had.
@@ -130,10 +130,12 @@ class Fetcher:
                 user_agent_token=None,
                 disallowed_header_directives=None,
             ).download_shard((0, shard))
+        except BaseException:
+            visits.cancel()
+            raise
         finally:
             opener.TICKETS.close_job(number)
-            visits.cancel()
-            _settle(visits)
+            errand.over.wait(LET_GO_S)
             errand.release()
 
 
@@ -142,14 +144,6 @@ async def _visitor(policy: Fetch, allow: tuple[str, ...], actors: int) -> Visito
     names = Names(AddressBook(allow), policy.outage_wait_s, socket.getaddrinfo)
     pace = Pace(max(1, policy.per_host // actors), policy.per_host_rate / actors)
     return Visitor(policy, names, pace, Budget(BYTES_IN_FLIGHT, asyncio.get_running_loop().call_soon_threadsafe))
-
-
-def _settle(visits: Any) -> None:
-    """Waits until the loop has let go of a job; how it went, its errand knows."""
-    try:
-        visits.exception()
-    except (CancelledError, asyncio.CancelledError):
-        return
 
 
 def _longest_silence(policy: Fetch) -> float:

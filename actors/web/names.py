@@ -16,7 +16,7 @@ from actors.web.target import Target
 
 KEEP_S = 300.0
 LOOKUP_S = 20.0  # two tries of 5 s at two servers are what resolv.conf asks for by default
-AT_ONCE = 8
+AT_ONCE = 32  # a name server that never answers holds a thread for LOOKUP_S
 
 
 class Names:
@@ -25,6 +25,7 @@ class Names:
     def __init__(self, book: AddressBook, outage_s: float, lookup: Lookup) -> None:
         self.book, self._lookup = book, lookup
         self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="names")
+        self._probe = ThreadPoolExecutor(1, thread_name_prefix="probe")  # which must not wait behind them
         self._known: Memory[str, tuple[str, ...]] = Memory(self._resolve, KEEP_S)
         self._line: Line[str] = Line("The resolver", self._answers, outage_s)
 
@@ -51,16 +52,26 @@ class Names:
                 self._line.heard(host)
                 return found
             except FetchFailure as failure:
-                self._line.pending -= 1
-                own = not failure.transient or await self._line.believe(host, since)
-                self._line.pending += 1
-                if own:
-                    raise
+                if not await self._to_be_told(host, failure, since):
+                    continue
+                raise
             finally:
                 self._line.pending -= 1
 
-    async def _look_up(self, host: str) -> tuple[str, ...]:
-        asking = asyncio.get_running_loop().run_in_executor(self._threads, resolve, host, self._lookup)
+    async def _to_be_told(self, host: str, failure: FetchFailure, since: float) -> bool:
+        """Whether a failure is the host's own."""
+        if failure.later and not failure.transient:  # the resolver says that there is no such host
+            self._line.heard(host)
+        if not failure.transient:
+            return True
+        self._line.pending -= 1
+        try:
+            return await self._line.believe(host, since)
+        finally:
+            self._line.pending += 1
+
+    async def _look_up(self, host: str, threads: ThreadPoolExecutor | None = None) -> tuple[str, ...]:
+        asking = asyncio.get_running_loop().run_in_executor(threads or self._threads, resolve, host, self._lookup)
         try:
             return await asyncio.wait_for(asking, LOOKUP_S)
         except TimeoutError:
@@ -70,7 +81,7 @@ class Names:
     async def _answers(self, host: str) -> bool:
         """Whether the resolver says anything of a host: that there is none is an answer too."""
         try:
-            await self._look_up(host)
+            await self._look_up(host, self._probe)
         except FetchFailure as failure:
             return not failure.transient
         return True

@@ -58,18 +58,22 @@ class Line(Generic[W]):
 
         False says that the line was down and is up again: ask anew. Raises Outage where it stays down.
         """
-        if self._heard_at > since:
+        if self._fresh(since):
             return self._back_at < since
         if not self._witnesses:
             self._strangers[failed] = None
         async with self._doubt:  # one asks for all
-            if self._heard_at > since:
+            if self._fresh(since):
                 return self._back_at < since
             if self._gave_up is not None:
                 raise Outage(str(self._gave_up))
             if not self._witnesses and not await self._crowd(since):
                 return True
-            return await self._up(since)
+            return await self._up()
+
+    def _fresh(self, since: float) -> bool:
+        """Whether somebody answered since then, and just now: an answer before the line went down says nothing."""
+        return self._heard_at > max(since, time.monotonic() - PROBE_S)
 
     async def _crowd(self, since: float) -> bool:
         """Whether so many strangers fail, and nobody answers, that the line must be down."""
@@ -80,11 +84,11 @@ class Line(Generic[W]):
                 return False
         return len(self._strangers) >= STRANGERS
 
-    async def _up(self, since: float) -> bool:
+    async def _up(self) -> bool:
         """Whether the line was up all the time; waits while it is down."""
         end = time.monotonic() + self._wait_s
         was_down = False
-        while self._heard_at <= since and not await self._probe():
+        while not await self._probe():
             was_down = True
             if time.monotonic() > end:
                 self._gave_up = Outage(f"{self._name} is down: nobody answered for {self._wait_s:g} s.")

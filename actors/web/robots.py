@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote_to_bytes
 
-from actors.web.failure import FetchFailure
+from actors.web.failure import FetchFailure, printable
 from actors.web.target import Target
 
 KEEP_S = 24 * 3600.0  # RFC 9309 2.4: not longer than a day
@@ -91,7 +91,7 @@ def read_rules(body: bytes, content_encoding: str = "") -> Rules:
     """
     plain = _unpacked(body, content_encoding.strip().lower())
     if plain is None:
-        return Rules({}, f"robots.txt unreadable, content-encoding {content_encoding}")
+        return Rules({}, printable(f"robots.txt unreadable, content-encoding {content_encoding}"))
     return Rules(_grouped(_lines(plain)), "robots.txt read")
 
 

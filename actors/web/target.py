@@ -21,6 +21,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 BLANK = "".join(map(chr, range(0x21)))  # what WHATWG's URL standard cuts off at both ends, as urlsplit does,
 UNSEEN = re.compile(r"[\t\r\n]")  # and what it takes out
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no octets stand for
+LONGEST_LOCATION = 8192
 LONGEST_HOST = 253  # RFC 1035 2.3.4
 
 
@@ -62,6 +63,10 @@ def onward(target: Target, location: str) -> Target:
 
     Octets that are not UTF-8 are asked for as they came (sites that were never converted). Raises FetchFailure.
     """
+    if len(location) > LONGEST_LOCATION:
+        raise FetchFailure(
+            "fetch_redirects", f"to an address of {len(location)} characters, at most {LONGEST_LOCATION}"
+        )
     octets = location.encode("latin-1", "replace")
     try:
         place = octets.decode("utf-8")

@@ -25,6 +25,7 @@ from filters.recipe import Fetch
 
 LONGEST_WAIT_S = 10.0  # who asks us to wait longer is not asked again in this job
 FIRST_WAIT_S = 1.0
+STORE_READS = 4  # at once
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Visitor:
     def __init__(self, policy: Fetch, names: Names, pace: Pace, budget: Budget) -> None:
         self._policy, self._budget = policy, budget
         self._client = Client(policy, names, pace)
+        self._store_turns = asyncio.Semaphore(STORE_READS)
         self._stores = Stores(policy.stores, policy.max_bytes)
         self._sites: Memory[Target, Rules] | None = Memory(self._read_robots, KEEP_S) if policy.robots else None
 
@@ -127,8 +129,7 @@ class Visitor:
 
     async def _attempt(self, url: str | None, attempt: int, hold: Hold) -> tuple[Fate, bytes]:
         if url is not None and self._stores.covers(url):
-            body = await asyncio.get_running_loop().run_in_executor(None, self._stores.read, url)
-            hold.settle(len(body))
+            body = await self._of_store(url, hold)
             return Fate(None, None, attempt, nbytes=len(body), consent=f"{POLICY}; from a store of the recipe"), body
         gate = Consent(self._sites, self._policy.token if self._policy.opt_out else None, self._policy.token)
         deadline = Deadline(self._policy.deadline_s)
@@ -145,6 +146,17 @@ class Visitor:
             consent=gate.evidence(),
         )
         return fate, reply.body
+
+    async def _of_store(self, url: str, hold: Hold) -> bytes:
+        """A few at a time, and on only when there is room: a disk is faster than what is done with its bytes."""
+        async with self._store_turns:
+            body = await asyncio.get_running_loop().run_in_executor(None, self._stores.read, url)
+            room = asyncio.Event()
+            while not hold.take(len(body), room.set):
+                await room.wait()
+                room.clear()
+        hold.settle(len(body))
+        return body
 
     def _wait(self, failure: FetchFailure, attempt: int) -> float | None:
         """Seconds until the next attempt, with jitter against retries in step; None where there is none."""

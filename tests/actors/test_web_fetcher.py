@@ -284,6 +284,21 @@ def test_who_said_no_is_asked_once_and_not_taken_from(site: Any, tmp_path: Path)
     assert all(site.asked[url] == 1 for url in REFUSED)
 
 
+def test_who_refused_is_not_asked_again_through_another_url(site: Any, tmp_path: Path) -> None:
+    there = "/no/tdm-reservation=1"
+    rows = fetch(site, tmp_path, [there, f"/to/{there.replace('/', '|')}", f"{there}#again"])
+    assert [row["reason"] for row in rows.values()] == ["fetch_opted_out"] * 3
+    assert site.asked[there] <= 3  # at once they may all be on their way
+    more = tmp_path / "more"
+    more.mkdir()
+    actor = fetcher(site)
+    for number, url in enumerate([there, f"{there}#again"]):
+        pq.write_table(pa.table({"url": [f"http://{site.at}{url}"]}), more / f"in{number}")
+        before = site.asked[there]
+        actor(FetchJob(str(more / f"in{number}"), str(more / f"out{number}")))
+    assert site.asked[there] == before
+
+
 def test_a_recipe_may_leave_consent_to_others(site: Any, tmp_path: Path) -> None:
     rows = fetch(site, tmp_path, [REFUSED[0], "/closed/a"], robots=False, opt_out=False)
     assert [row["reason"] for row in rows.values()] == [None, None]

@@ -133,6 +133,23 @@ def test_a_lookup_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     asyncio.run(main())
 
 
+def test_an_answer_before_the_line_went_down_says_nothing_of_a_failure_after(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.web.outage.PROBE_S", 0.1)
+
+    async def main() -> None:
+        async def ask(_: str) -> bool:
+            return False
+
+        line: Line[str] = Line("The line", ask, 0.2)
+        since = time.monotonic()
+        line.heard("witness")
+        await asyncio.sleep(0.15)
+        with pytest.raises(Outage):
+            await line.believe("h", since)
+
+    asyncio.run(main())
+
+
 def test_who_asks_while_the_line_is_up_again_asks_anew() -> None:
     async def main() -> None:
         up = [False]
