@@ -38,7 +38,7 @@ EMBED_VERSION = "1"
 """One per stage: raised when the stage's code would make another part of the same facts."""
 
 FETCH_LANES = 4
-FETCH_THREADS = 32
+FETCH_THREADS = 16
 """In a fetch actor: parts at once, so that a stalled URL holds only its own, and requests of each."""
 
 
