@@ -46,10 +46,6 @@ class Hold:
         self._bytes = 0
         self._settled = 0
 
-    def covers(self, count: int) -> bool:
-        """Whether there is room already for a body of `count` bytes."""
-        return count <= self._bytes
-
     def take(self, count: int, later: Callable[[], None]) -> bool:
         """Room for `count` more bytes; where there is none, `later` is called once when to ask again."""
         budget = self._budget

@@ -7,6 +7,7 @@ import contextlib
 import email.utils
 import socket
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -98,14 +99,13 @@ class Client:
                 _check_coding(headers)
             return wish.most
 
-        with deadline.paused():
-            addresses = await self._names.addresses(target)
-            check_contact(target, self.policy, exempt=exempt)
-            await gate.before(target)
-        waiting = deadline.paused()
-        waiting.__enter__()
-        async with self._pace.turn(target.authority if exempt else target.host, rated=not exempt):
-            waiting.__exit__(None, None, None)
+        async with AsyncExitStack() as turn:
+            with deadline.paused():
+                addresses = await self._names.addresses(target)
+                check_contact(target, self.policy, exempt=exempt)
+                await gate.before(target)
+                place = target.authority if exempt else target.host
+                await turn.enter_async_context(self._pace.turn(place, rated=not exempt))
             ask = Ask(target, addresses, self.policy.connect_s, deadline, judge, wish.hold, wish.cut)
             return await (self._wire.exchange(ask) if exempt else self._over_uplink(ask))
 

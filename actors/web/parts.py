@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from operator import attrgetter
 
 import pyarrow as pa
@@ -40,8 +41,17 @@ ENCODING = threading.Lock()
 def _table(rows: list[tuple[str | None, bytes | None, Fate]]) -> pa.Table:
     urls, bodies, fates = zip(*rows, strict=True) if rows else ((), (), ())
     told = zip(*map(_values, fates), strict=True) if fates else ((),) * len(OF_FATE)
-    columns = dict(zip(OF_FATE, told, strict=True)) | {"url": urls, "bytes": bodies}
-    return pa.table([pa.array(columns[field.name], field.type) for field in SCHEMA], SCHEMA)
+    columns = dict(zip(OF_FATE, told, strict=True)) | {"url": urls}
+    made = {field.name: pa.array(columns[field.name], field.type) for field in SCHEMA if field.name != "bytes"}
+    return pa.table(made | {"bytes": _binary(bodies)}, SCHEMA)
+
+
+def _binary(bodies: Sequence[bytes | None]) -> pa.BinaryArray:
+    """The column of bodies; a large one, which stands alone, is looked at where it is."""
+    if len(bodies) == 1 and bodies[0] is not None:
+        ends = pa.array([0, len(bodies[0])], pa.int32()).buffers()[1]
+        return pa.BinaryArray.from_buffers(pa.binary(), 1, [None, ends, pa.py_buffer(bodies[0])])
+    return pa.array(bodies, pa.binary())
 
 
 class PartWriter:
