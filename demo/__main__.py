@@ -116,7 +116,7 @@ def _next(lake: str, release: str) -> None:
         (f"why --row 3 --warehouse {lake}", "everything decided about a row"),
         (f"export {release} --to shards --warehouse {lake}", "WebDataset for your own trainer"),
         ("up", "where the Prefect UI is, with this run's funnel and report"),
-        ("curate YOUR_LOG.parquet --recipe unscored", "your own log"),
+        ("curate YOUR_LOG.parquet --recipe MINE.yaml", "your own: recipes/unscored.yaml with your fetch.contact in it"),
         ("down", "end the local server"),
     ):
         print(f"  {command + ' ' + words:<72} # {about}")
