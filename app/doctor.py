@@ -139,11 +139,11 @@ def _models(warehouse: str) -> Finding:
 
     here, lack = [], []
     for name in shipped():
-        model = load_recipe(name).model
-        try:
-            here += [f"{name}: {find_model(model).name}"] if model is not None else []
-        except ModelMissing:
-            lack.append(f"{name} ({model.hub or model.path if model else ''})")
+        for model in load_recipe(name).models:
+            try:
+                here.append(f"{name}: {find_model(model).name}")
+            except ModelMissing:
+                lack.append(f"{name} ({model.hub or model.path or model.open_clip or model.checkpoint})")
     to_do = "`hf download` its repository once, or use --recipe unscored." if lack else ""
     return Finding("scoring models", None if lack else True, "; ".join(here + [f"{x}: missing" for x in lack]), to_do)
 

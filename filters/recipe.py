@@ -139,19 +139,42 @@ class Copies(Section):
 
 
 class Model(Section):
-    """The model that scores pairs: a local open_clip folder, or a hub repository in the local cache."""
+    """A model that scores pairs, by exactly one of `path`, `hub`, `open_clip` and `checkpoint`; all are local files."""
 
-    path: str | None = Field(default=None, description="folder with open_clip_config.json and its weights")
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "clip"
+    path: str | None = Field(default=None, description="folder of a model, in open_clip's or transformers' layout")
     hub: str | None = Field(default=None, description="owner/name of a repository in the local hub cache")
+    open_clip: str | None = Field(
+        default=None, pattern=r"^[^/\s]+/[^/\s]+$", description="ARCHITECTURE/TAG, weights in the local hub cache"
+    )
+    checkpoint: str | None = Field(default=None, description="weights file; needs `config`")
+    config: str | None = Field(default=None, description="open_clip_config.json of a `checkpoint`")
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="of the weights file; another file is refused"
     )
+    languages: tuple[str, ...] | None = Field(default=None, min_length=1, description="of texts it scores; null: all")
 
     @model_validator(mode="after")
     def _one_place(self) -> Model:
-        if (self.path is None) == (self.hub is None):
-            raise ValueError("a model is either a `path` or a `hub` repository")
+        places = (self.path, self.hub, self.open_clip, self.checkpoint)
+        if sum(place is not None for place in places) != 1:
+            raise ValueError("a model is one of `path`, `hub`, `open_clip` and `checkpoint`")
+        if (self.checkpoint is None) != (self.config is None):
+            raise ValueError("a `checkpoint` needs its `config`, as weights do not say how pictures are prepared")
         return self
+
+
+class Head(Section):
+    """A small network over the embeddings of the model that its file names."""
+
+    file: str = Field(description="written by `zeromill head` or `zeromill cells`")
+
+
+class Tags(Section):
+    """Which concepts of a list a picture is nearest to."""
+
+    concepts: str = Field(default="everyday", description="a shipped list, or a TSV file of id, en and zh")
+    top: int = Field(default=5, ge=1)
 
 
 class Select(Section):
@@ -192,16 +215,33 @@ class Recipe(Section):
     fetch: Fetch = Fetch()
     pictures: Pictures = Pictures()
     copies: Copies = Copies()
-    model: Model | None = None
+    models: tuple[Model, ...] = Field(default=(), description="`model`, with one, is the same as a list of one")
+    heads: tuple[Head, ...] = ()
+    tags: Tags | None = None
     select: Select = Select()
     validation: Validate = Validate()
     training: Training = Training()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _model_alone(cls, values: Any) -> Any:
+        """`model: {...}` says in fewer words what a list of one model says."""
+        if not isinstance(values, dict) or values.get("model") is None:
+            return values if not isinstance(values, dict) else {k: v for k, v in values.items() if k != "model"}
+        if values.get("models"):
+            raise ValueError("`model` and `models` both stand here: name all of them in `models`")
+        return {key: value for key, value in values.items() if key != "model"} | {"models": [values["model"]]}
+
     @model_validator(mode="after")
     def _scores_have_a_model(self) -> Recipe:
         cuts = (self.select.min_score, self.select.max_score, self.select.top_fraction)
-        if self.model is None and any(cut is not None for cut in cuts):
+        if not self.models and any(cut is not None for cut in cuts):
             raise ValueError("select cuts by a score, and without a model there is none: name a model, or drop the cut")
+        if not self.models and (self.heads or self.tags is not None):
+            raise ValueError("heads and tags read embeddings, and without a model there are none: name a model")
+        names = [model.name for model in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two models are named {max(names, key=names.count)}: give each a `name` of its own")
         return self
 
 

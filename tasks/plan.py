@@ -102,7 +102,7 @@ def make_plan(
     chosen = load_recipe(recipe)
     check_readable(chosen)
     path = check_source(source)
-    folder = find_model(chosen.model) if chosen.model is not None else None
+    folder = find_model(chosen.models[0]) if chosen.models else None
     model = model_identity(folder) if folder is not None else None
     check_disk(warehouse)
     if path.is_file() and not chosen.fetch.stores:
@@ -211,7 +211,7 @@ def already(plan: Plan) -> list[str]:
 
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
     """The release that `source` already became under `recipe`, or null."""
-    model = model_identity(find_model(recipe.model)) if recipe.model is not None else None
+    model = model_identity(find_model(recipe.models[0])) if recipe.models else None
     run_id = run_identity(source_hash(Path(source)), recipe, model, tuple(sorted(set(allow))), None)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

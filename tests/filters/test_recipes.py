@@ -45,7 +45,7 @@ def test_every_shipped_recipe_loads_under_its_own_name() -> None:
 
 def test_unscored_is_zero_without_model_and_cut() -> None:
     zero, unscored = load_recipe("zero").model_dump(), load_recipe("unscored").model_dump()
-    assert {key for key in zero if zero[key] != unscored[key]} == {"name", "about", "model", "select"}
+    assert {key for key in zero if zero[key] != unscored[key]} == {"name", "about", "models", "select"}
 
 
 def test_zero_has_the_defaults_that_were_agreed_on() -> None:
@@ -63,15 +63,14 @@ def test_zero_has_the_defaults_that_were_agreed_on() -> None:
     common = boilerplate(chosen(zero.texts.filters, "text"))
     assert common is not None
     assert common.urls == 10
-    assert zero.model is not None
-    assert zero.model.hub
+    assert [bool(model.hub) for model in zero.models] == [True]
     assert zero.select.top_fraction == 0.3
 
 
 def test_deduplicate_turns_nothing_away() -> None:
     recipe = load_recipe("deduplicate")
     assert recipe.click_through is None
-    assert recipe.model is None
+    assert recipe.models == ()
     assert recipe.texts.filters == recipe.pictures.filters == ()
 
 
@@ -165,7 +164,7 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
         ("name: a\nfetch: {retries: many}\n", ["fetch.retries", "integer", "'many'"]),
         ("name: a\nclick_through: {min_rate: 2}\n", ["click_through.min_rate", "less than or equal to 1"]),
         ("name: a\ntexts: {roles: [query, tilte]}\n", ["texts.roles[1]", "'surrounding'", "'tilte'"]),
-        ("name: a\nmodel: {}\n", ["model", "`path` or a `hub`"]),
+        ("name: a\nmodel: {}\n", ["model", "one of `path`, `hub`, `open_clip` and `checkpoint`"]),
         ("name: a\nselect: {min_score: 0.3}\n", ["without a model"]),
         ("name: a\ntexts:\n  filters:\n    - text_pii\n", ["texts.filters[0]", "dictionary"]),
         ("name: a\ntexts:\n  filters:\n    - {han: 3}\n", ["texts.filters[0].filter", "text_too_short"]),
