@@ -134,16 +134,17 @@ def _prefect(warehouse: str) -> Finding:
 
 
 def _models(warehouse: str) -> Finding:
-    from actors.models.files import ModelMissing, find_model
+    from actors.models.files import ModelMissing, called, find_model
     from filters.load import load_recipe, shipped
 
     here, lack = [], []
     for name in shipped():
         for model in load_recipe(name).models:
             try:
-                here.append(f"{name}: {find_model(model).name}")
+                find_model(model)
+                here.append(f"{name}: {called(model)}")
             except ModelMissing:
-                lack.append(f"{name} ({model.hub or model.path or model.open_clip or model.checkpoint})")
+                lack.append(f"{name} ({called(model)})")
     to_do = "`hf download` its repository once, or use --recipe unscored." if lack else ""
     return Finding("scoring models", None if lack else True, "; ".join(here + [f"{x}: missing" for x in lack]), to_do)
 

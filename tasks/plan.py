@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from actors.models.files import find_model, model_identity
+from actors.models.files import find_model
 from actors.web.stores import StoreError, check_stores
 from filters.load import load_recipe, recipe_fingerprint
 from filters.recipe import Fetch, Recipe, contact_missing
@@ -102,8 +102,8 @@ def make_plan(
     chosen = load_recipe(recipe)
     check_readable(chosen)
     path = check_source(source)
-    folder = find_model(chosen.models[0]) if chosen.models else None
-    model = model_identity(folder) if folder is not None else None
+    found = find_model(chosen.models[0]) if chosen.models else None
+    model = found.identity if found is not None else None
     check_disk(warehouse)
     if path.is_file() and not chosen.fetch.stores:
         check_contact(recipe, chosen.fetch, allow)
@@ -119,7 +119,7 @@ def make_plan(
         warehouse=anywhere(warehouse),
         release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
         run_id=run_id,
-        model_path=str(folder) if folder is not None else None,
+        model_path=found.folder if found is not None else None,
         model=model,
         allow=hosts,
         limit=limit,
@@ -211,7 +211,7 @@ def already(plan: Plan) -> list[str]:
 
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
     """The release that `source` already became under `recipe`, or null."""
-    model = model_identity(find_model(recipe.models[0])) if recipe.models else None
+    model = find_model(recipe.models[0]).identity if recipe.models else None
     run_id = run_identity(source_hash(Path(source)), recipe, model, tuple(sorted(set(allow))), None)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

@@ -1,14 +1,17 @@
-"""Where a model's files lie and what they hash to, answered without loading torch."""
+"""Which files a recipe's model is made of on this machine and what they hash to, answered without loading it."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
+from actors.models.places import file_sha256, hub_folder, locate
 from filters.recipe import Model
+
+__all__ = ["CONFIG", "MERGES", "FoundModel", "ModelMissing", "check_same", "file_sha256", "find_model", "locate"]
 
 CONFIG = "open_clip_config.json"
 MERGES = "bpe_simple_vocab.txt.gz"
@@ -24,6 +27,14 @@ PREFERRED = (
     "model.pth",
 )
 # What changes the tokens of a text, by the names that transformers and open_clip give these files.
+VOCABULARIES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 TOKENIZER_FILES = (
     MERGES,
     "tokenizer.json",
@@ -37,72 +48,148 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+# In transformers' layout. SigLIP 2 of a fixed size calls itself siglip; the one that calls itself siglip2 (NaFlex)
+# takes pictures of any shape in patches, which one batch of prepared pictures is not.
+TYPES = ("altclip", "chinese_clip", "clip", "siglip")
+PICTURE_CONFIGS = ("preprocessor_config.json", "processor_config.json")
+CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
 class ModelMissing(Exception):
     """The model of a recipe is not on this machine, or is another one; the message says what to do."""
 
 
-def find_model(model: Model) -> Path:
-    """The local folder of a recipe's model; the network is never asked.
+@dataclass(frozen=True)
+class FoundModel:
+    """A model by its files, all paths absolute; plain values, safe to hand to actors.
 
-    `path` is absolute, relative to the working directory, or starts with the name of an installed package
-    (`demo/scorer`); `hub` is looked up in the local hub cache. ModelMissing if there is no such folder, if
-    it has no config or weights, or if the weights are not those that `sha256` names.
+    `folder` holds the tokenizer's files. `identity`, 32 hex digits, is made of weights, architecture, preprocessing
+    and tokenizer: what has the same identity says the same. `weights_sha256`, `preprocessing` and `tokenizer` are
+    hashes of their own of three of these. `tower`: the folder with the config of a text tower of Hugging Face's,
+    which open_clip's own config only names.
     """
-    name = str(model.path or model.hub)
-    folder = locate(name) if model.path else _hub_folder(name)
-    if folder is None or not folder.is_dir():
-        where = "is no folder here" if model.path else "is not in the local hub cache"
-        raise ModelMissing(f"The scoring model {name} {where}.\n{_ways_out(model)}")
-    weights = weights_of(folder)
-    if weights is None or not (folder / CONFIG).is_file():
-        lacks = "weights" if (folder / CONFIG).is_file() else CONFIG
-        raise ModelMissing(f"The scoring model {name} lacks {lacks} in {folder}.\n{_ways_out(model)}")
-    if model.sha256 and file_sha256(weights) != model.sha256.lower():
-        found = file_sha256(weights)
+
+    name: str
+    languages: tuple[str, ...] | None
+    kind: Literal["open_clip", "transformers"]
+    config: str
+    weights: str
+    folder: str
+    identity: str
+    weights_sha256: str
+    preprocessing: str
+    tokenizer: str
+    tower: str | None = None
+
+
+def find_model(model: Model) -> FoundModel:
+    """The files of a recipe's model; the network is never asked.
+
+    `path` is a folder by absolute path, relative to the working directory, or beginning with the name of an installed
+    package (`demo/scorer`); `hub` is looked up in the local hub cache, `open_clip` too, under the repository that
+    open_clip's list names. ModelMissing where a file is missing, where the config leaves a question open, or where the
+    weights are not those that `sha256` names.
+    """
+    config, weights = _main_files(model)
+    digest = file_sha256(weights)
+    if model.sha256 and digest != model.sha256:
         raise ModelMissing(
-            f"The weights {weights} have sha256 {found}, the recipe wants {model.sha256}.\n{_ways_out(model)}"
+            f"The weights {weights} have sha256 {digest}, the recipe wants {model.sha256}.\n{_out(model)}"
         )
-    _check_text_tower(name, folder)
+    if config.name in PICTURE_CONFIGS:
+        return _of_transformers(model, config.parent, config, weights)
+    return _of_open_clip(model, config, weights)
+
+
+def check_same(found: FoundModel) -> None:
+    """Hold the files of `found` against what they were when they were found, maybe on another machine.
+
+    ModelMissing if one is gone or the weights are others.
+    """
+    for path in (found.config, found.weights, found.folder, found.tower):
+        if path is not None and not Path(path).exists():
+            raise ModelMissing(
+                f"The model {found.name} lacks {path} on this machine.\n"
+                "Put the same files under the same path on every machine of the pool, then run again."
+            )
+    digest = file_sha256(Path(found.weights))
+    if digest != found.weights_sha256:
+        raise ModelMissing(
+            f"The weights {found.weights} have sha256 {digest} on this machine, the run began with\n"
+            f"{found.weights_sha256}. Put the same file on every machine of the pool, and run again."
+        )
+
+
+def called(model: Model) -> str:
+    """What the recipe calls the model: the one of path, hub, open_clip and checkpoint that it gives."""
+    return str(model.path or model.hub or model.open_clip or model.checkpoint)
+
+
+def _main_files(model: Model) -> tuple[Path, Path]:
+    """Config and weights; the name of the config tells the layout."""
+    if model.checkpoint is not None and model.config is not None:
+        return _file(model, model.config), _checkpoint(model, model.checkpoint)
+    folder = _folder(model)
+    if (folder / CONFIG).is_file():
+        weights = weights_of(folder)
+        if weights is None:
+            raise ModelMissing(f"The scoring model {called(model)} lacks weights in {folder}.\n{_out(model)}")
+        return folder / CONFIG, weights
+    if (folder / "config.json").is_file():
+        return _transformers_files(model, folder)
+    raise ModelMissing(f"The scoring model {called(model)} lacks {CONFIG} in {folder}.\n{_out(model)}")
+
+
+def _folder(model: Model) -> Path:
+    if model.path is not None:
+        folder = locate(model.path.removeprefix("local-dir:"))
+        lacking = "is no folder here"
+    else:
+        folder = hub_folder(_repository(model))
+        lacking = "is not in the local hub cache"
+    if folder is None or not folder.is_dir():
+        raise ModelMissing(f"The scoring model {called(model)} {lacking}.\n{_out(model)}")
     return folder
 
 
-def _check_text_tower(name: str, folder: Path) -> None:
-    """A text tower of Hugging Face's needs transformers and, in the local cache, the tower's own config."""
-    tower = (
-        json.loads((folder / CONFIG).read_text("utf-8")).get("model_cfg", {}).get("text_cfg", {}).get("hf_model_name")
-    )
-    if tower is None:
-        return
-    lacks = []
-    if importlib.util.find_spec("transformers") is None:
-        lacks.append("`uv pip install transformers`")
-    if not Path(tower).is_dir() and _hub_folder(tower) is None:
-        lacks.append(f"`hf download {tower} --exclude '*.safetensors' '*.bin' '*.h5' '*.msgpack' '*.onnx'`")
-    if lacks:
+def _repository(model: Model) -> str:
+    """`owner/name` on the hub; ModelMissing for a tag that open_clip has from elsewhere, or not at all."""
+    if model.hub is not None:
+        return model.hub
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    architecture, _, tag = str(model.open_clip).partition("/")
+    entry = get_pretrained_cfg(architecture, tag)
+    repository, _, file = str(entry.get("hf_hub", "")).rpartition("/")
+    if repository and not file:
+        return repository
+    if entry:
         raise ModelMissing(
-            f"The scoring model {name} has the text tower {tower}, which is not all here: {' and '.join(lacks)},\n"
-            "then run again; or curate without a scoring model: --recipe unscored"
+            f"The weights {model.open_clip} are a single file, which does not say how pictures are prepared.\n"
+            "Download it, and name it as model.checkpoint with a model.config that does;\n"
+            "or curate without a scoring model: --recipe unscored"
         )
+    known = ", ".join(list_pretrained_tags_by_model(architecture)[:8]) or "none"
+    raise ModelMissing(
+        f"open_clip knows no weights {model.open_clip}. Tags of {architecture}: {known}.\n"
+        "Name one as model.open_clip, or curate without a scoring model: --recipe unscored"
+    )
 
 
-def model_identity(path: Path | str) -> str:
-    """32 hex digits over weights, model and preprocessing config, and tokenizer files of an open_clip folder.
+def _file(model: Model, name: str) -> Path:
+    file = locate(name)
+    if file is None or not file.is_file():
+        raise ModelMissing(f"The file {name} of the scoring model {model.name} is not here.\n{_out(model)}")
+    return file
 
-    What else lies in the folder, its card for one, does not count. ModelMissing without config or weights.
-    """
-    folder = Path(path)
-    weights = weights_of(folder)
-    if weights is None or not (folder / CONFIG).is_file():
-        raise ModelMissing(f"{folder} is no open_clip model: it needs {CONFIG} and its weights beside it.")
-    config = json.loads((folder / CONFIG).read_text("utf-8"))
-    told = [
-        json.dumps([config.get("model_cfg"), config.get("preprocess_cfg")], sort_keys=True),
-        file_sha256(weights),
-    ]
-    told += [f"{name}={file_sha256(folder / name)}" for name in TOKENIZER_FILES if (folder / name).is_file()]
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32]
+
+def _checkpoint(model: Model, name: str) -> Path:
+    file = _file(model, name)
+    if file.suffix not in CHECKPOINTS:
+        raise ModelMissing(
+            f"The weights {file} are in no format that is read: {', '.join(CHECKPOINTS)}.\n{_out(model)}"
+        )
+    return file
 
 
 def weights_of(folder: Path) -> Path | None:
@@ -117,46 +204,129 @@ def weights_of(folder: Path) -> Path | None:
     )
 
 
-def file_sha256(file: Path) -> str:
-    """Hex sha256 of a file's bytes, remembered for as long as its size and time stay the same."""
-    stat = file.stat()
-    return _hash_file(str(file), stat.st_size, stat.st_mtime_ns)
+def _transformers_files(model: Model, folder: Path) -> tuple[Path, Path]:
+    kind = _read(folder / "config.json").get("model_type")
+    if kind not in TYPES:
+        raise ModelMissing(
+            f"The scoring model {called(model)} is of the type {kind}; those that are read: {', '.join(TYPES)},\n"
+            f"and every model with an {CONFIG}. Or curate without a scoring model: --recipe unscored"
+        )
+    config = next((folder / name for name in PICTURE_CONFIGS if (folder / name).is_file()), None)
+    weights = next((folder / w for w in ("model.safetensors", "pytorch_model.bin") if (folder / w).is_file()), None)
+    lacks = [] if config else [PICTURE_CONFIGS[0]]
+    lacks += [] if weights else ["weights in one file (model.safetensors or pytorch_model.bin)"]
+    lacks += [] if _has_vocabulary(folder) else ["its tokenizer's files"]
+    if config is None or weights is None or lacks:
+        raise ModelMissing(f"The scoring model {called(model)} lacks {' and '.join(lacks)} in {folder}.\n{_out(model)}")
+    return config, weights
 
 
-@lru_cache(maxsize=64)
-def _hash_file(file: str, size: int, changed_ns: int) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _of_transformers(model: Model, folder: Path, config: Path, weights: Path) -> FoundModel:
+    architecture, pictures = _read(folder / "config.json"), _read(config)
+    for volatile in ("_name_or_path", "transformers_version"):
+        architecture.pop(volatile, None)
+    digest, tokenizer = file_sha256(weights), _tokenizer_lines(folder)
+    return FoundModel(
+        name=model.name,
+        languages=model.languages,
+        kind="transformers",
+        config=str(config),
+        weights=str(weights),
+        folder=str(folder),
+        identity=_hash(_canonical([architecture, pictures]), digest, *tokenizer),
+        weights_sha256=digest,
+        preprocessing=_hash(_canonical(pictures)),
+        tokenizer=_hash(*tokenizer),
+    )
 
 
-def locate(path: str) -> Path | None:
-    """A file or folder by absolute path, from the working directory, or within an installed package; else None."""
-    given = Path(path).expanduser()
-    if given.exists():
-        return given.resolve()
-    package, _, rest = path.partition("/")
-    if given.is_absolute() or not package.isidentifier():
-        return None
-    spec = importlib.util.find_spec(package)
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        if (Path(place) / rest).exists():
-            return (Path(place) / rest).resolve()
-    return None
+def _of_open_clip(model: Model, config: Path, weights: Path) -> FoundModel:
+    told = _read(config)
+    if not isinstance(told.get("model_cfg"), dict) or not isinstance(told.get("preprocess_cfg"), dict):
+        raise ModelMissing(
+            f"{config} lacks model_cfg or preprocess_cfg: without, pictures are prepared wrongly and nothing tells.\n"
+            "Write both, as open_clip's push_to_hf_hub does, with the size, mean, std, interpolation and\n"
+            "resize_mode of the training; or curate without a scoring model: --recipe unscored"
+        )
+    text = told["model_cfg"].get("text_cfg", {})
+    folder, tower = _text_folders(model, config.parent, text)
+    digest, tokenizer = file_sha256(weights), _tokenizer_lines(folder)
+    shape = [f"tower={file_sha256(tower / 'config.json')}"] if tower else []
+    size = told["model_cfg"].get("vision_cfg", {}).get("image_size")
+    return FoundModel(
+        name=model.name,
+        languages=model.languages,
+        kind="open_clip",
+        config=str(config),
+        weights=str(weights),
+        folder=str(folder),
+        identity=_hash(_canonical([told["model_cfg"], told["preprocess_cfg"]]), digest, *tokenizer, *shape),
+        weights_sha256=digest,
+        preprocessing=_hash(_canonical([size, told["preprocess_cfg"]])),
+        tokenizer=_hash(_canonical([text.get("context_length"), text.get("tokenizer_kwargs")]), *tokenizer),
+        tower=str(tower) if tower else None,
+    )
 
 
-def _hub_folder(repository: str) -> Path | None:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+def _text_folders(model: Model, folder: Path, text: dict[str, Any]) -> tuple[Path, Path | None]:
+    """Where the tokenizer's files are and where the config of a text tower of Hugging Face's is.
 
+    open_clip's config only names the two; they may lie beside it, at a path, or in the hub cache. ModelMissing where
+    one of them is nowhere.
+    """
+    vocabulary, shape = text.get("hf_tokenizer_name"), text.get("hf_model_name")
+    beside = not vocabulary or _has_vocabulary(folder)
+    tokenizer = folder if beside else _named(str(vocabulary))
+    tower = _named(str(shape)) if shape else None
+    lacks = [] if tokenizer is not None and (beside or _has_vocabulary(tokenizer)) else [str(vocabulary)]
+    lacks += [str(shape)] if shape and (tower is None or not (tower / "config.json").is_file()) else []
+    if tokenizer is None or lacks:
+        loads = "\n".join(f"`hf download {name} --exclude '*.safetensors' '*.bin'`" for name in dict.fromkeys(lacks))
+        raise ModelMissing(
+            f"The scoring model {called(model)} has the text tower {shape or vocabulary}, which is not all here:\n"
+            f"{loads},\nthen run again; or curate without a scoring model: --recipe unscored"
+        )
+    return tokenizer, tower
+
+
+def _named(name: str) -> Path | None:
+    return locate(name) or hub_folder(name)
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in VOCABULARIES)
+
+
+def _tokenizer_lines(folder: Path) -> list[str]:
+    return [f"{name}={file_sha256(folder / name)}" for name in TOKENIZER_FILES if (folder / name).is_file()]
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
-        return Path(snapshot_download(repository, local_files_only=True))
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
+        told = json.loads(file.read_text("utf-8"))
+    except ValueError as error:
+        raise ModelMissing(f"{file} is no JSON: {error}\nDownload it again, or write it anew.") from error
+    if not isinstance(told, dict):
+        raise ModelMissing(f"{file} holds no object.\nDownload it again, or write it anew.")
+    return told
 
 
-def _ways_out(model: Model) -> str:
-    hub = model.hub or "OWNER/NAME"
+def _canonical(told: object) -> str:
+    return json.dumps(told, sort_keys=True)
+
+
+def _hash(*lines: str) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+
+def _out(model: Model) -> str:
+    hub = model.hub or (_repository(model) if model.open_clip else "OWNER/NAME")
     return (
         f"Get the weights (`hf download {hub}`, then run again; or point model.path at a local folder),\n"
         "or curate without a scoring model: --recipe unscored"
     )
+
+
+def model_identity(path: Path | str) -> str:
+    """The identity of the model in a local folder; ModelMissing without config or weights."""
+    return find_model(Model(path=str(path))).identity

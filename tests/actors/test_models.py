@@ -28,12 +28,12 @@ def _noise(*shape: int) -> np.ndarray:
 
 
 def test_a_folder_is_found_within_an_installed_package() -> None:
-    assert find_model(Model(path="demo/scorer")) == SCORER.resolve()
+    assert find_model(Model(path="demo/scorer")).folder == str(SCORER)
 
 
 def test_an_absolute_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     shutil.copytree(SCORER, tmp_path / "m")
-    assert find_model(Model(path=str(tmp_path / "m"))) == (tmp_path / "m").resolve()
+    assert find_model(Model(path=str(tmp_path / "m"))).folder == str(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_missing_model_names_both_ways_out_in_three_lines(
 
 def test_other_weights_than_the_recipe_names_are_refused() -> None:
     right = file_sha256(SCORER / "open_clip_model.safetensors")
-    assert find_model(Model(path="demo/scorer", sha256=right)) == SCORER.resolve()
+    assert find_model(Model(path="demo/scorer", sha256=right)).weights_sha256 == right
     with pytest.raises(ModelMissing, match=right):
         find_model(Model(path="demo/scorer", sha256="0" * 64))
 
