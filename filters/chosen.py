@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, ValidationError
 
-from filters import Filter
+from filters import Filter, HeadFilter
 from filters.personal import Personal
-from filters.pictures import Aspect, Blank, Blurry, TooSmall
+from filters.pictures import Aspect, Blank, Blurry, TooSmall, Unsafe
 from filters.recipe import RecipeError
 from filters.sensitive import Sensitive
 from filters.text import Boilerplate, Filename, OtherLanguage, Repetitive, TooLong, TooShort
@@ -38,6 +38,7 @@ BUILT_IN: dict[Kind, dict[str, type[BaseModel]]] = {
         "image_aspect": Aspect,
         "image_blank": Blank,
         "image_blurry": Blurry,
+        "image_unsafe": Unsafe,
     },
 }
 
@@ -67,6 +68,12 @@ def first_reasons(batch: pa.RecordBatch, filters: Sequence[Filter]) -> tuple[pa.
             reasons[row], details[row] = one.reason, detail
         left = left.filter(pc.is_null(said))
     return pa.array(reasons, pa.string()), pa.array(details, pa.string())
+
+
+def around_embedding(filters: Sequence[Filter]) -> tuple[tuple[Filter, ...], tuple[HeadFilter, ...]]:
+    """The filters of pictures that are asked before the embedding, and those that read a head's values after it."""
+    by_head = tuple(one for one in filters if isinstance(one, HeadFilter))
+    return tuple(one for one in filters if not isinstance(one, HeadFilter)), by_head
 
 
 def boilerplate(filters: Sequence[Filter]) -> Boilerplate | None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -11,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from filters.chosen import Kind, chosen, hint
+from filters.concepts import concepts_file, load_concepts, names_a_file, shipped_concepts
 from filters.recipe import PACE, Recipe, RecipeError
 
 __all__ = ["RecipeError", "load_recipe", "recipe_fingerprint", "shipped"]
@@ -45,13 +47,14 @@ def shipped() -> tuple[str, ...]:
 def load_recipe(name_or_path: str) -> Recipe:
     """A shipped recipe by its name, or the recipe in a YAML file. RecipeError says what is wrong and what is allowed.
 
-    A word list that a filter names relative to the file becomes an absolute path.
+    A word list, a list of concepts or a head's file that it names relative to its own folder becomes an absolute path.
     """
     file, text = _read(name_or_path)
     try:
         recipe = _validated(_parsed(text), Path(name_or_path).parent)
         for section, kind in _FILTERS.items():
             _check_filters(recipe, section, kind)
+        _check_lists(recipe)
     except RecipeError as error:
         raise RecipeError(error.key, error.problem, error.hint, file) from error
     return recipe
@@ -60,12 +63,15 @@ def load_recipe(name_or_path: str) -> Recipe:
 def recipe_fingerprint(recipe: Recipe) -> str:
     """sha256 (hex) over everything that determines a release: not names, training, and the pace of fetching.
 
-    A word list counts by its content, not by its path.
+    A word list, a list of concepts and a head count by their content, not by their path.
     """
     values = {key: value for key, value in recipe.model_dump(mode="json").items() if key not in NOT_OF_THE_RESULT}
     values["fetch"] = {key: value for key, value in values["fetch"].items() if key not in PACE}
     for section in _FILTERS:
         values[section]["filters"] = [_by_content(entry) for entry in values[section]["filters"]]
+    values["heads"] = [_digest(f"heads[{place}].file", head.file) for place, head in enumerate(recipe.heads)]
+    if recipe.tags is not None:
+        values["tags"]["concepts"] = _digest("tags.concepts", concepts_file(recipe.tags.concepts))
     canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -104,14 +110,23 @@ def _validated(values: dict[str, Any], folder: Path) -> Recipe:
     except ValidationError as error:
         raise _explained(error) from error
     texts = tuple(_anchored(entry, folder) for entry in recipe.texts.filters)
-    return recipe.model_copy(update={"texts": recipe.texts.model_copy(update={"filters": texts})})
+    heads = tuple(head.model_copy(update={"file": _beside(folder, head.file)}) for head in recipe.heads)
+    changed = {"texts": recipe.texts.model_copy(update={"filters": texts}), "heads": heads}
+    if recipe.tags is not None and names_a_file(recipe.tags.concepts):
+        tags = recipe.tags.model_copy(update={"concepts": _beside(folder, recipe.tags.concepts)})
+        changed["tags"] = tags
+    return recipe.model_copy(update=changed)
 
 
 def _anchored(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     """An entry with its word list, if it names one, found from the recipe's folder."""
     if entry.get("filter") == "text_sensitive" and isinstance(entry.get("list"), str):
-        return entry | {"list": str((folder / entry["list"]).absolute())}
+        return entry | {"list": _beside(folder, entry["list"])}
     return entry
+
+
+def _beside(folder: Path, file: str) -> str:
+    return str((folder / file).absolute())
 
 
 def _check_filters(recipe: Recipe, section: str, kind: Kind) -> None:
@@ -119,6 +134,20 @@ def _check_filters(recipe: Recipe, section: str, kind: Kind) -> None:
         chosen(getattr(recipe, section).filters, kind)
     except RecipeError as error:
         raise RecipeError(f"{section}.filters{error.key}", error.problem, error.hint) from error
+
+
+def _check_lists(recipe: Recipe) -> None:
+    """Every head's file is there, and the list of concepts can be read; what a head holds is checked with its model."""
+    for place, head in enumerate(recipe.heads):
+        if not Path(head.file).is_file():
+            made_by = "write it with `zeromill head` or `zeromill cells`"
+            raise RecipeError(f"heads[{place}].file", f"there is no file {head.file}", made_by)
+    if recipe.tags is not None:
+        try:
+            load_concepts(recipe.tags.concepts)
+        except ValueError as error:
+            advice = f"shipped: {', '.join(shipped_concepts())}; or the path of a TSV file"
+            raise RecipeError("tags.concepts", str(error), advice) from error
 
 
 def _explained(error: ValidationError) -> RecipeError:
@@ -156,6 +185,13 @@ def _by_content(entry: Mapping[str, Any]) -> dict[str, Any]:
     if entry.get("filter") != "text_sensitive":
         return dict(entry)
     return {**entry, "list": hashlib.sha256(Path(entry["list"]).read_bytes()).hexdigest()}
+
+
+def _digest(key: str, file: Traversable | str) -> str:
+    try:
+        return hashlib.sha256((Path(file) if isinstance(file, str) else file).read_bytes()).hexdigest()
+    except OSError as error:  # a recipe of an earlier run, whose file was there then
+        raise RecipeError(key, f"cannot be read: {error}", "put the file back, or run another recipe") from error
 
 
 def _is_yaml(name: str) -> bool:

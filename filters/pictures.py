@@ -1,4 +1,7 @@
-"""Which pictures stay, by what was measured at the one decode: columns width, height, std, entropy, sharpness."""
+"""Which pictures stay, by what was measured at the one decode and by what heads say of the one embedding.
+
+The columns are width, height, std, entropy and sharpness; for filters by a head `head:NAME`.
+"""
 
 from typing import Literal
 
@@ -7,6 +10,8 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field
 
 from filters.sentences import said
+
+HEAD_NAME = r"^[a-z0-9][a-z0-9_-]*$"
 
 
 class PictureFilter(BaseModel):
@@ -86,3 +91,32 @@ class Blurry(PictureFilter):
         sharpness = batch.column("sharpness")
         blurred = pc.less(sharpness, self.sharpness)
         return said(blurred, ["sharpness ", pc.round(sharpness, 1), f"; at least {self.sharpness:g}"])
+
+
+class Unsafe(PictureFilter):
+    """A head finds the picture less unsafe than a bound (LAION judges by 0.5, Re-LAION's research-safe set by 0.45)."""
+
+    head: str = Field(default="unsafe", pattern=HEAD_NAME, description="of the recipe's heads, by its name")
+    limit: float = Field(default=0.5, description="least value that turns a picture away")
+
+    @property
+    def reason(self) -> Literal["image_unsafe"]:
+        """The reason code."""
+        return "image_unsafe"
+
+    @property
+    def reads_head(self) -> str:
+        """The name of the head."""
+        return self.head
+
+    def rejects(self, batch: pa.RecordBatch) -> pa.StringArray:
+        """Null where the picture may stay or was not embedded, else the head's value and the bound."""
+        values = batch.column(head_column(self.head))
+        limit = pa.scalar(self.limit, values.type)  # 0.45 in single precision is below 0.45
+        unsafe = pc.invert(pc.less(values, limit))  # so that a value that is no number does not pass
+        return said(unsafe, [f"{self.head} ", pc.round(values, 2), f"; under {self.limit:g}"])
+
+
+def head_column(head: str) -> str:
+    """The column of a batch that has the values of the head of that name."""
+    return f"head:{head}"

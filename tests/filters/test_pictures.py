@@ -1,13 +1,18 @@
+from collections.abc import Sequence
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from filters import Filter
-from filters.pictures import Aspect, Blank, Blurry, TooSmall
+from filters.chosen import BUILT_IN, around_embedding, chosen, first_reasons
+from filters.pictures import Aspect, Blank, Blurry, TooSmall, Unsafe, head_column
+from warehouse.reasons import ORDER
 
 
-def batch(**columns: list[float | None]) -> pa.RecordBatch:
+def batch(**columns: Sequence[float | None]) -> pa.RecordBatch:
     kinds = {"width": pa.int32(), "height": pa.int32()}
     return pa.RecordBatch.from_pydict({k: pa.array(v, kinds.get(k, pa.float32())) for k, v in columns.items()})
 
@@ -46,3 +51,30 @@ def test_blur_is_judged_only_by_a_bound_that_somebody_gave() -> None:
     assert stays(Blurry(sharpness=100), batch(sharpness=[99.9, 100.0, None])) == [False, True, True]
     with pytest.raises(ValueError, match="sharpness"):
         Blurry()  # type: ignore[call-arg]
+
+
+def test_a_picture_is_unsafe_from_the_limit_on_and_not_judged_without_a_value() -> None:
+    rows = batch(**{"head:unsafe": [0.93, 0.5, 0.49, None, float("nan")]})
+    assert stays(Unsafe(), rows) == [False, False, True, True, False]
+    assert Unsafe().rejects(rows)[0].as_py() == "unsafe 0.93; under 0.5"
+    violent = batch(**{head_column("violent"): [0.45, 0.44]})
+    assert stays(Unsafe(head="violent", limit=0.45), violent) == [False, True]
+
+
+def test_a_head_whose_values_are_not_there_is_no_pass() -> None:
+    with pytest.raises(KeyError, match="head:unsafe"):
+        Unsafe().rejects(batch(width=[1]))
+
+
+def test_filters_by_a_head_are_asked_after_the_embedding_and_the_cheap_ones_before() -> None:
+    entries: list[dict[str, Any]] = [{"filter": "image_unsafe"}, {"filter": "image_too_small", "side": 10}]
+    before, after = around_embedding(chosen(entries, "picture"))
+    assert [one.reason for one in before] == ["image_too_small"]
+    assert [(one.reason, one.reads_head) for one in after] == [("image_unsafe", "unsafe")]
+    rows = batch(width=[5, 20], height=[20, 20], **{"head:unsafe": [0.9, 0.9]})
+    assert first_reasons(rows, [*before, *after])[0].to_pylist() == ["image_too_small", "image_unsafe"]
+
+
+def test_the_filters_stand_in_the_order_of_the_ledger() -> None:
+    for named in BUILT_IN.values():
+        assert list(named) == sorted(named, key=ORDER.__getitem__)

@@ -220,6 +220,55 @@ def test_a_word_list_is_found_beside_its_recipe_and_counts_by_content(tmp_path: 
     assert fingerprints[0] == fingerprints[1] != fingerprints[2]
 
 
+HEADED = """
+name: r
+model: {{path: demo/scorer}}
+heads:
+  - file: {head}
+tags:
+  concepts: {concepts}
+"""
+
+
+def _headed(folder: Path, head: bytes, concepts: str) -> Recipe:
+    folder.mkdir()
+    (folder / "head.safetensors").write_bytes(head)
+    (folder / "mine.tsv").write_text(f"# id: mine\n# version: {head.hex()}\na\tan ant\t蚂蚁\n", "utf-8")
+    (folder / "r.yaml").write_text(HEADED.format(head="head.safetensors", concepts=concepts))
+    return load_recipe(str(folder / "r.yaml"))
+
+
+def test_heads_and_concepts_are_found_beside_their_recipe_and_count_by_content(tmp_path: Path) -> None:
+    one, same = _headed(tmp_path / "a", b"1", "mine.tsv"), _headed(tmp_path / "b", b"1", "mine.tsv")
+    other, shipped_list = _headed(tmp_path / "c", b"2", "mine.tsv"), _headed(tmp_path / "d", b"1", "everyday")
+    assert one.heads[0].file == str(tmp_path / "a" / "head.safetensors")
+    assert one.tags is not None
+    assert one.tags.concepts == str(tmp_path / "a" / "mine.tsv")
+    assert shipped_list.tags is not None
+    assert shipped_list.tags.concepts == "everyday"
+    assert recipe_fingerprint(one) == recipe_fingerprint(same)
+    assert len({recipe_fingerprint(recipe) for recipe in (one, other, shipped_list)}) == 3
+    (tmp_path / "b" / "mine.tsv").write_text("# id: mine\n# version: 9\na\tan ant\t蚂蚁\n", "utf-8")
+    assert recipe_fingerprint(one) != recipe_fingerprint(same)
+    (tmp_path / "b" / "head.safetensors").unlink()
+    with pytest.raises(RecipeError, match=r"heads\[0\]\.file: cannot be read"):
+        recipe_fingerprint(same)
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        ("heads: [{file: no.safetensors}]", ["heads[0].file", "no.safetensors", "zeromill head"]),
+        ("tags: {concepts: no.tsv}", ["tags.concepts", "no.tsv", "shipped: everyday"]),
+        ("tags: {concepts: every_day}", ["tags.concepts", "every_day", "shipped: everyday"]),
+        ("pictures: {filters: [{filter: image_unsafe, head: A B}]}", ["pictures.filters[0].head", "pattern"]),
+    ],
+)
+def test_what_a_head_or_a_list_lacks_is_said_before_a_row_is_touched(saved: Save, lines: str, parts: list[str]) -> None:
+    said = message(saved, f"name: a\nmodel: {{path: demo/scorer}}\n{lines}\n")
+    assert [part for part in parts if part not in said] == []
+
+
 OWN = """
 from dataclasses import dataclass
 import pyarrow as pa
