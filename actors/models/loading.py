@@ -1,0 +1,95 @@
+"""A found model becomes one that answers, whichever library it is of."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from actors.models.files import FoundModel, ModelMissing, check_same
+from actors.models.prepare import Preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+    from actors.models.open_clip_model import OpenClipModel
+    from actors.models.transformers_model import TransformersModel
+
+
+class LoadedModel(Protocol):
+    """A model in memory.
+
+    `width` is the vectors' length. `scale` times a cosine, plus `bias`, is the logit of a pair: of a sigmoid where
+    `sigmoid` (SigLIP), else of a softmax.
+    """
+
+    preprocessing: Preprocessing
+    width: int
+    scale: float
+    bias: float
+    sigmoid: bool
+
+    def pictures(self, batch: torch.Tensor) -> torch.Tensor:
+        """Vectors (n, width), not normalised, of pictures (n, 3, height, width) on the model's device, in its dtype."""
+
+    def texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Vectors (n, width), not normalised, of texts, in their order; what exceeds the context is cut off."""
+
+
+def load(found: FoundModel, device: str, dtype: torch.dtype) -> LoadedModel:
+    """The model of these very files, in evaluation mode, its weights on `device` in `dtype`.
+
+    ModelMissing if a file is gone, is another one, or does not hold what the others say.
+    """
+    check_same(found)
+    stay_offline()
+    import torch
+    from safetensors import SafetensorError
+
+    broken = OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError
+    try:
+        with quiet_loading():
+            model = _of_kind(found)
+    except (*broken, ImportError, AssertionError, pickle.UnpicklingError, SafetensorError) as error:
+        first = (str(error).strip().splitlines() or [""])[0][:300]
+        raise ModelMissing(
+            f"The model {found.name} cannot be loaded: {type(error).__name__}: {first}\n"
+            f"Get {found.weights} and {found.config} anew from one place,\n"
+            "or curate without a scoring model: --recipe unscored"
+        ) from error
+    model.move(torch.device(device), dtype)
+    return model
+
+
+def _of_kind(found: FoundModel) -> OpenClipModel | TransformersModel:
+    if found.kind == "open_clip":
+        from actors.models.open_clip_model import OpenClipModel
+
+        return OpenClipModel(found)
+    from actors.models.transformers_model import TransformersModel
+
+    return TransformersModel(found)
+
+
+def stay_offline() -> None:
+    """Keep the hub client and transformers, which some configs pull in, from asking the network."""
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    import huggingface_hub.constants
+
+    huggingface_hub.constants.HF_HUB_OFFLINE = True  # read once, at its import
+
+
+@contextmanager
+def quiet_loading() -> Iterator[None]:
+    """The libraries tell the root logger how they load; an error is raised anyway, the rest is for nobody."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
