@@ -85,6 +85,8 @@ def parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", "write a release as WebDataset, in img2dataset's layout", "app.ask:export")
     export.add_argument("release", metavar="RELEASE")
     export.add_argument("--to", required=True, metavar="DIR", help="an empty or missing folder")
+    _head(_command(commands, "head", "write a head file out of a trained network's weights", "app.heads:head"))
+    _cells(_command(commands, "cells", "write a head file that tells alike pictures of a release", "app.heads:cells"))
     doctor = _command(commands, "doctor", "check this machine, and say what to do", "app.doctor:doctor")
     _json(doctor)
     _command(commands, "up", "start the local Prefect server, or tell where it is", "app.run:up")
@@ -168,6 +170,25 @@ def _why(made: argparse.ArgumentParser) -> None:
     made.add_argument("--row", type=int, metavar="N", help="the source's row")
     made.add_argument("--image", type=int, metavar="ID", help="an image_id")
     _json(made)
+
+
+def _head(made: argparse.ArgumentParser) -> None:
+    made.add_argument("weights", metavar="WEIGHTS", help="a state_dict of linear layers, .pth or .safetensors")
+    made.add_argument("--name", required=True, metavar="NAME", help="of its values, such as aesthetic or unsafe")
+    made.add_argument(
+        "--model", required=True, metavar="M", help="whose vectors it reads: a folder, or a recipe (R, or R:NAME)"
+    )
+    made.add_argument("--to", required=True, metavar="F.safetensors", help="the file to write")
+    made.add_argument("--activation", choices=("relu", "gelu", "none"), help="between its layers, where it has several")
+    made.add_argument("--output", choices=("none", "sigmoid"), default="none", help="behind its last layer")
+
+
+def _cells(made: argparse.ArgumentParser) -> None:
+    made.add_argument("release", metavar="RELEASE", help="on whose pictures the cells are fitted")
+    made.add_argument("--count", type=_count, required=True, metavar="K", help="of cells")
+    made.add_argument("--to", required=True, metavar="F.safetensors", help="the file to write")
+    made.add_argument("--model", metavar="NAME", help="of the release's recipe (default: its first)")
+    made.add_argument("--name", default="cell", metavar="NAME", help="of its values (default: cell)")
 
 
 def _count(text: str) -> int:

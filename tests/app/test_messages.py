@@ -120,7 +120,8 @@ def test_doctor_finds_what_a_run_needs(capfd: pytest.CaptureFixture[str], tmp_pa
 
 
 @pytest.mark.parametrize(
-    "command", ["curate", "refetch", "train", "sql", "why", "releases", "export", "doctor", "up", "down"]
+    "command",
+    ["curate", "refetch", "train", "sql", "why", "releases", "export", "head", "cells", "doctor", "up", "down"],
 )
 def test_every_command_has_help(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
