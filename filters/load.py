@@ -48,13 +48,14 @@ def load_recipe(name_or_path: str) -> Recipe:
     """A shipped recipe by its name, or the recipe in a YAML file. RecipeError says what is wrong and what is allowed.
 
     A word list, a list of concepts or a head's file that it names relative to its own folder becomes an absolute path.
+    What heads hold is not looked at here: `zeromill head` reads the recipe that names the file which it is to write.
     """
     file, text = _read(name_or_path)
     try:
         recipe = _validated(_parsed(text), Path(name_or_path).parent)
         for section, kind in _FILTERS.items():
             _check_filters(recipe, section, kind)
-        _check_lists(recipe)
+        _check_concepts(recipe)
     except RecipeError as error:
         raise RecipeError(error.key, error.problem, error.hint, file) from error
     return recipe
@@ -136,18 +137,14 @@ def _check_filters(recipe: Recipe, section: str, kind: Kind) -> None:
         raise RecipeError(f"{section}.filters{error.key}", error.problem, error.hint) from error
 
 
-def _check_lists(recipe: Recipe) -> None:
-    """Every head's file is there, and the list of concepts can be read; what a head holds is checked with its model."""
-    for place, head in enumerate(recipe.heads):
-        if not Path(head.file).is_file():
-            made_by = "write it with `zeromill head` or `zeromill cells`"
-            raise RecipeError(f"heads[{place}].file", f"there is no file {head.file}", made_by)
-    if recipe.tags is not None:
-        try:
-            load_concepts(recipe.tags.concepts)
-        except ValueError as error:
-            advice = f"shipped: {', '.join(shipped_concepts())}; or the path of a TSV file"
-            raise RecipeError("tags.concepts", str(error), advice) from error
+def _check_concepts(recipe: Recipe) -> None:
+    if recipe.tags is None:
+        return
+    try:
+        load_concepts(recipe.tags.concepts)
+    except ValueError as error:
+        advice = f"shipped: {', '.join(shipped_concepts())}; or the path of a TSV file"
+        raise RecipeError("tags.concepts", str(error), advice) from error
 
 
 def _explained(error: ValidationError) -> RecipeError:
@@ -190,8 +187,9 @@ def _by_content(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _digest(key: str, file: Traversable | str) -> str:
     try:
         return hashlib.sha256((Path(file) if isinstance(file, str) else file).read_bytes()).hexdigest()
-    except OSError as error:  # a recipe of an earlier run, whose file was there then
-        raise RecipeError(key, f"cannot be read: {error}", "put the file back, or run another recipe") from error
+    except OSError as error:
+        advice = "a head's file is written with `zeromill head` or `zeromill cells`" if "heads" in key else ""
+        raise RecipeError(key, f"cannot be read: {error}", advice) from error
 
 
 def _is_yaml(name: str) -> bool:
