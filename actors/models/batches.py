@@ -28,7 +28,7 @@ def encode(tokens: Tokens, forward: Forward, device: torch.device) -> torch.Tens
     order = torch.argsort(tokens.lengths, stable=True)
     parts = []
     with torch.inference_mode():
-        for rows in order.split(BATCH[device.type]):
+        for rows in torch.split(order, BATCH[device.type]):
             longest = int(tokens.lengths[rows].max())
             ids, mask = (every[rows, :longest].to(device) for every in (tokens.ids, tokens.mask))
             parts.append(forward(ids, mask))

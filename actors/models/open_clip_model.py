@@ -64,8 +64,8 @@ class _TextTower:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._tower: Any = getattr(model, "text", model)
-        self._pool = getattr(self._tower, "pool_type", getattr(self._tower, "text_pool_type", None))
-        self._eos = getattr(self._tower, "eos_id", getattr(self._tower, "text_eos_id", None))
+        self._pool: Any = getattr(self._tower, "pool_type", getattr(self._tower, "text_pool_type", None))
+        self._eos: Any = getattr(self._tower, "eos_id", getattr(self._tower, "text_eos_id", None))
         self._causal = isinstance(model, open_clip.CLIP) or isinstance(self._tower, TextTransformer)
         self._causal &= getattr(self._tower, "attn_mask", None) is not None and self._pool in ("argmax", "eos")
         self._causal &= getattr(self._tower, "cls_emb", None) is None
@@ -82,10 +82,10 @@ class _TextTower:
         if self._causal and self._pool == "argmax":
             return ids.argmax(1) + 1
         if self._causal:
-            ends = ids == self._eos
+            ends = torch.eq(ids, self._eos)
             return torch.where(ends.any(1), ends.int().argmax(1) + 1, ids.shape[1])
         if self._masked:
-            return ((ids != self._tower.config.pad_token_id) * places).amax(1).clamp_min(1)
+            return (torch.ne(ids, self._tower.config.pad_token_id) * places).amax(1).clamp_min(1)
         return places[-1].expand(len(ids))
 
     def __call__(self, ids: torch.Tensor) -> torch.Tensor:
@@ -99,11 +99,11 @@ class _TextTower:
         dtype = tower.transformer.get_cast_dtype()
         x = tower.token_embedding(ids).to(dtype) + tower.positional_embedding[:length].to(dtype)
         x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-        x = tower.ln_final(text_global_pool(x, ids, self._pool, eos_token_id=self._eos))
-        projection = tower.text_projection
-        if projection is None:
-            return x
-        return projection(x) if isinstance(projection, torch.nn.Linear) else x @ projection
+        pooled: torch.Tensor = tower.ln_final(text_global_pool(x, ids, self._pool, eos_token_id=self._eos))
+        projection: torch.nn.Linear | torch.Tensor | None = tower.text_projection
+        if isinstance(projection, torch.nn.Linear):
+            return torch.nn.functional.linear(pooled, projection.weight, projection.bias)
+        return pooled if projection is None else pooled @ projection
 
 
 def load_tokenizer(folder: Path | str) -> Any:
