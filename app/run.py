@@ -24,6 +24,7 @@ def curate(asked: argparse.Namespace) -> int:
         allow=tuple(asked.allow_host),
         limit=asked.limit,
         workers=asked.workers,
+        gpu_share=asked.gpu_share,
     )
     names = already(plan)
     if names:
@@ -46,7 +47,14 @@ def refetch(asked: argparse.Namespace) -> int:
     from tasks.rounds import plan_round
 
     allow = tuple(asked.allow_host)
-    again = plan_round(asked.past, asked.warehouse, named=asked.release, allow=allow, workers=asked.workers)
+    again = plan_round(
+        asked.past,
+        asked.warehouse,
+        named=asked.release,
+        allow=allow,
+        workers=asked.workers,
+        gpu_share=asked.gpu_share,
+    )
     if again.left.transient:
         result = _refetch_flow(asked)
     else:
@@ -75,6 +83,7 @@ def _refetch_flow(asked: argparse.Namespace) -> dict[str, Any]:
             named=asked.release,
             warehouse=asked.warehouse,
             workers=asked.workers,
+            gpu_share=asked.gpu_share,
             allow_hosts=asked.allow_host,
         )
     return result
@@ -95,6 +104,7 @@ def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
             warehouse=asked.warehouse,
             limit=asked.limit,
             workers=asked.workers,
+            gpu_share=asked.gpu_share,
             allow_hosts=asked.allow_host,
             train=asked.train,
         )

@@ -66,7 +66,7 @@ def train(folder: Path, scenes: int, steps: int, seed: int = SEED, batch: int = 
     import open_clip
     import torch
 
-    from actors.models.encoder import load_tokenizer
+    from actors.models.open_clip_model import load_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
     write_merges(folder / "bpe_simple_vocab.txt.gz", learn_merges(_corpus(seed, 2000), MERGES))
@@ -138,10 +138,13 @@ def measure(folder: Path, scenes: int = 600, seed: int = 2**41) -> dict[str, flo
     import io
 
     from actors.models.encoder import Encoder
+    from actors.models.files import find_model
+    from filters.recipe import Model
 
-    rng, encoder = random.Random(seed), Encoder(folder)
+    rng, encoder = random.Random(seed), Encoder(find_model(Model(path=str(folder))))
     fresh = [random_scene(rng) for _ in range(scenes)]
-    images = encoder.encode_images([np.asarray(Image.open(io.BytesIO(s.render())).convert("RGB")) for s in fresh])
+    pixels = [np.asarray(Image.open(io.BytesIO(s.render())).convert("RGB")) for s in fresh]
+    images = encoder.encode_pictures([encoder.fit(one, *one.shape[:2]) for one in pixels])
     figures: dict[str, float] = {}
     for language in LANGUAGES:
         true = _scores(encoder, images, [scene.describe(rng, language) for scene in fresh])

@@ -180,8 +180,8 @@ class Tags(Section):
 class Select(Section):
     """Which pairs make the release, by the model's cosine."""
 
-    min_score: float | None = None
-    max_score: float | None = None
+    min_score: float | dict[str, float] | None = Field(default=None, description="of several models: one a name")
+    max_score: float | dict[str, float] | None = Field(default=None, description="of several models: one a name")
     top_fraction: float | None = Field(default=None, gt=0, le=1)
     texts_per_image: int | None = Field(default=None, ge=1)
 
@@ -239,9 +239,21 @@ class Recipe(Section):
             raise ValueError("select cuts by a score, and without a model there is none: name a model, or drop the cut")
         if not self.models and (self.heads or self.tags is not None):
             raise ValueError("heads and tags read embeddings, and without a model there are none: name a model")
+        return self
+
+    @model_validator(mode="after")
+    def _models_are_told_apart(self) -> Recipe:
         names = [model.name for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError(f"two models are named {max(names, key=names.count)}: give each a `name` of its own")
+        for key in ("min_score", "max_score"):
+            bound = getattr(self.select, key)
+            if isinstance(bound, dict) and not bound.keys() <= set(names):
+                raise ValueError(f"select.{key} names a model that is not there: of {', '.join(names) or 'none'}")
+            if isinstance(bound, float) and len(names) > 1:
+                raise ValueError(
+                    f"scores of several models do not compare: select.{key} needs one each, such as {{{names[0]}: {bound}}}"
+                )
         return self
 
 

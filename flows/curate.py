@@ -17,14 +17,17 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from actors.models.files import FoundModel, called
+from filters.recipe import Model
 from flows.server import run_url, running_server
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
 from tasks.folder import read_folder
+from tasks.looks import embed_texts, look, look_again
 from tasks.plan import Plan, alone, already, default_warehouse, make_plan
 from tasks.pool import cluster
 from tasks.progress import step
 from tasks.rounds import count_left
-from tasks.stages import embed_texts, fetch, look, look_again, read
+from tasks.stages import fetch, read
 from tasks.steps import (
     ingest_source,
     join_copies,
@@ -38,7 +41,7 @@ from tasks.steps import (
 from tasks.validate import Verdict, check_input, validate
 from warehouse.lake import shown
 from warehouse.ledger import funnel
-from warehouse.publish import Release, Run, add_name
+from warehouse.publish import ModelFacts, Release, Run, add_name
 from warehouse.releases import find_release
 
 PUBLISHED = "zeromill.release.published"
@@ -62,6 +65,7 @@ def curate(
     warehouse: str | None = None,
     limit: int | None = None,
     workers: int | None = None,
+    gpu_share: float = 1,
     allow_hosts: list[str] | None = None,
     train: bool = False,
 ) -> dict[str, Any]:
@@ -78,6 +82,7 @@ def curate(
         allow=tuple(allow_hosts or ()),
         limit=limit,
         workers=workers,
+        gpu_share=gpu_share,
     )
     names = already(plan)
     if names:
@@ -145,8 +150,10 @@ class _Parts:
     texts: str = ""
     fetched: Sequence[str] = ()
     looked: Sequence[str] = ()
+    vectors: Sequence[str] = ()
     joined: str = ""
     judged: str = ""
+    scores: str = ""
     embedded: Sequence[str] = ()
     cuts: dict[str, float] | None = None
 
@@ -218,7 +225,7 @@ def _pictures(plan: Plan, parts: _Parts) -> None:
         parts.fetched = read_folder(plan, parts.sifted) if plan.of_folder else fetch(plan, parts.sifted, parts.earlier)
         said.append(f"{rows_of(parts.fetched)} URLs")
     with step("look") as said:
-        parts.looked = look(plan, parts.fetched)
+        parts.looked, parts.vectors = look(plan, parts.fetched)
         said.append(f"{rows_of(parts.looked)} rows")
     with step("copies") as said:
         parts.joined = join_copies(plan, parts.sifted, parts.looked)
@@ -229,12 +236,26 @@ def _pairs(plan: Plan, parts: _Parts) -> None:
     """Align and select."""
     with step("align") as said:
         made = make_pairs(plan, parts.sifted, parts.texts, parts.looked, parts.joined)
-        parts.looked = [*parts.looked, *look_again(plan, made, parts.looked)]
+        again, vectors = look_again(plan, made, parts.vectors)
+        parts.looked, parts.vectors = [*parts.looked, *again], [*parts.vectors, *vectors]
         parts.embedded = embed_texts(plan, made, parts.texts)
         said.append(f"{rows_of([made])} pairs to judge")
     with step("select") as said:
-        parts.judged, parts.cuts = judge_pairs(plan, made, parts.looked, parts.embedded)
+        parts.judged, parts.scores, parts.cuts = judge_pairs(plan, made, parts.vectors, parts.embedded)
         said += [f"{name} {value:.4f}" for name, value in parts.cuts.items()] or ["no cut"]
+
+
+def _facts(model: Model, found: FoundModel) -> ModelFacts:
+    """What the warehouse keeps of a model, beside its vectors."""
+    return ModelFacts(
+        found.identity,
+        found.name,
+        called(model),
+        found.kind,
+        found.weights_sha256,
+        found.preprocessing,
+        found.tokenizer,
+    )
 
 
 def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Verdict) -> Run:
@@ -244,7 +265,9 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         source=plan.source,
         recipe_name=plan.recipe.name,
         recipe=json.dumps(plan.recipe.model_dump(mode="json"), ensure_ascii=False),
-        model=plan.model,
+        models=tuple(_facts(plan.recipe.models[place], found) for place, found in enumerate(plan.models)),
+        heads=plan.heads,
+        tags=plan.tags,
         allow=plan.allow,
         limit=plan.limit,
         round=plan.round,
@@ -255,8 +278,10 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         texts=parts.texts,
         fetched=tuple(parts.fetched),
         looked=tuple(parts.looked),
+        vectors=tuple(parts.vectors),
         joined=parts.joined,
         judged=parts.judged,
+        scores=parts.scores,
         embedded=tuple(parts.embedded),
         ledger=ledger,
         report=verdict.report,

@@ -22,6 +22,7 @@ def refetch(
     named: str | None = None,
     warehouse: str | None = None,
     workers: int | None = None,
+    gpu_share: float = 1,
     allow_hosts: list[str] | None = None,
 ) -> dict[str, Any]:
     """Mill the run that became `release` once more, as the release `named`; without `release` the latest run.
@@ -30,7 +31,12 @@ def refetch(
     that it left. Raises NotPublished where validation fails.
     """
     again = plan_round(
-        release, warehouse or default_warehouse(), named=named, allow=tuple(allow_hosts or ()), workers=workers
+        release,
+        warehouse or default_warehouse(),
+        named=named,
+        allow=tuple(allow_hosts or ()),
+        workers=workers,
+        gpu_share=gpu_share,
     )
     return mill(again.plan, again.past.run_id) if again.left.transient else nothing_left(again)
 

@@ -12,9 +12,9 @@ from prefect.cache_policies import NO_CACHE
 
 from actors.shards import ShardJob, ShardReader
 from actors.web.parts import SCHEMA as FETCHED
+from tasks.parts import Seats, make_parts
 from tasks.plan import Plan
 from tasks.pool import CHANCES
-from tasks.stages import make_parts
 from warehouse.shards import Wanted, shard_hash, wanted_parts
 
 FOLDER_VERSION = "1"
@@ -28,7 +28,8 @@ def read_folder(plan: Plan, sifted: str) -> list[str]:
     content = {one.shard.number: one.shard for one in wanted}
     hashes = {number: shard_hash(shard) for number, shard in content.items()}
     jobs = [_job(plan, one, hashes[one.shard.number]) for one in wanted]
-    return make_parts(plan, "fetch", "pictures", partial(ShardReader, plan.recipe.fetch.max_bytes), jobs, _unread)
+    build = partial(ShardReader, plan.recipe.fetch.max_bytes)
+    return make_parts(plan, "fetch", "pictures", build, jobs, _unread, Seats(plan.workers))
 
 
 def _job(plan: Plan, wanted: Wanted, content: str) -> ShardJob:

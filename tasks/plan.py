@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from actors.models.files import find_model
+from actors.models.concepts import prompts
+from actors.models.files import FoundModel, find_model
+from actors.models.heads import heads_of
+from actors.models.places import file_sha256
 from actors.web.stores import StoreError, check_stores
+from filters.concepts import concepts_file, load_concepts
 from filters.load import load_recipe, recipe_fingerprint
 from filters.recipe import Fetch, Recipe, contact_missing
 from warehouse.errors import WarehouseError
 from warehouse.ids import fingerprint
 from warehouse.ingest import check_source, source_hash
 from warehouse.lake import anywhere, exists, locate, shown
+from warehouse.publish import HeadFacts, TagFacts
 from warehouse.releases import check_free, released_as
+from warehouse.scores import Scorer
 
 VERSION = "1"
 """Of what a run does as a whole: raised when the same source and recipe would give another release."""
@@ -51,12 +58,19 @@ class Plan:
     warehouse: str
     release: str
     run_id: str
-    model_path: str | None
-    model: str | None
+    models: tuple[FoundModel, ...]
+    heads: tuple[HeadFacts, ...]
+    tags: TagFacts | None
     allow: tuple[str, ...]
     limit: int | None
     workers: int
+    gpu_share: float = 1
     round: int = 0
+
+    @property
+    def scorers(self) -> tuple[Scorer, ...]:
+        """The models as those who score pairs, in the order in which they are asked."""
+        return tuple(Scorer(model.name, model.identity, model.languages) for model in self.models)
 
     @property
     def work(self) -> Path:
@@ -92,24 +106,27 @@ def make_plan(
     allow: tuple[str, ...] = (),
     limit: int | None = None,
     workers: int | None = None,
+    gpu_share: float = 1,
     round: int = 0,
 ) -> Plan:
     """Check everything that can be checked before a row is touched, and name the run.
 
-    Raises PlanError, SourceError, RecipeError, ModelMissing or WarehouseError, each with the next step.
+    Raises PlanError, SourceError, RecipeError, ModelMissing, HeadError, ConceptError or WarehouseError, each with the
+    next step.
     """
     check_words(release, allow)
+    check_share(gpu_share)
     chosen = load_recipe(recipe)
     check_readable(chosen)
     path = check_source(source)
-    found = find_model(chosen.models[0]) if chosen.models else None
-    model = found.identity if found is not None else None
+    models = tuple(find_model(model) for model in chosen.models)
+    heads, tags = heads_facts(chosen, models), tags_facts(chosen, models)
     check_disk(warehouse)
     if path.is_file() and not chosen.fetch.stores:
         check_contact(recipe, chosen.fetch, allow)
     hosts = tuple(sorted(set(allow)))
     content = source_hash(path)
-    run_id = run_identity(content, chosen, model, hosts, limit, round)
+    run_id = run_identity(content, chosen, models, hosts, limit, round)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
@@ -119,21 +136,46 @@ def make_plan(
         warehouse=anywhere(warehouse),
         release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
         run_id=run_id,
-        model_path=found.folder if found is not None else None,
-        model=model,
+        models=models,
+        heads=heads,
+        tags=tags,
         allow=hosts,
         limit=limit,
         workers=workers or os.cpu_count() or 1,
+        gpu_share=gpu_share,
         round=round,
     )
 
 
+def heads_facts(recipe: Recipe, models: Sequence[FoundModel]) -> tuple[HeadFacts, ...]:
+    """The recipe's heads by name, model and content; HeadError where one does not fit."""
+    heads = heads_of(recipe, {model.identity: model.name for model in models})
+    files = [file_sha256(Path(head.file))[:16] for head in recipe.heads]
+    return tuple(HeadFacts(head.name, head.model, file) for head, file in zip(heads, files, strict=True))
+
+
+def tags_facts(recipe: Recipe, models: Sequence[FoundModel]) -> TagFacts | None:
+    """The recipe's list of concepts, which the first of its models compares; ConceptError where that cannot read it."""
+    if recipe.tags is None:
+        return None
+    prompts(load_concepts(recipe.tags.concepts), models[0].languages)
+    file = concepts_file(recipe.tags.concepts)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return TagFacts(f"{file.name.removesuffix('.tsv')}-{digest[:8]}", models[0].identity)
+
+
 def run_identity(
-    source_hash: str, recipe: Recipe, model: str | None, allow: tuple[str, ...], limit: int | None, round: int = 0
+    source_hash: str,
+    recipe: Recipe,
+    models: Sequence[FoundModel],
+    allow: tuple[str, ...],
+    limit: int | None,
+    round: int = 0,
 ) -> str:
     """Sixteen hex digits of everything that determines a run's result, the content of its source first."""
     again = (f"round {round}",) if round else ()  # a first execution keeps the name that it had before rounds
-    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), model or "", *allow, str(limit), *again)
+    identities = ",".join(model.identity for model in models)
+    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), identities, *allow, str(limit), *again)
 
 
 def _stem(path: Path) -> str:
@@ -155,6 +197,15 @@ def check_words(release: str | None, allow: tuple[str, ...]) -> None:
             raise PlanError(
                 f"--allow-host {host[:60]!r} is not HOST:PORT.\nWrite it like 10.0.0.7:8080, without http://."
             )
+
+
+def check_share(gpu_share: float) -> None:
+    """Raise PlanError for a share of a card that is none."""
+    if not 0 < gpu_share <= 1:
+        raise PlanError(
+            f"--gpu-share {gpu_share:g} is no share of a card.\n"
+            "Say how much of one each actor has: more than 0, at most 1."
+        )
 
 
 def check_readable(recipe: Recipe) -> None:
@@ -211,7 +262,7 @@ def already(plan: Plan) -> list[str]:
 
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
     """The release that `source` already became under `recipe`, or null."""
-    model = find_model(recipe.models[0]).identity if recipe.models else None
-    run_id = run_identity(source_hash(Path(source)), recipe, model, tuple(sorted(set(allow))), None)
+    models = [find_model(model) for model in recipe.models]
+    run_id = run_identity(source_hash(Path(source)), recipe, models, tuple(sorted(set(allow))), None)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

@@ -85,6 +85,13 @@ def cpus() -> int:
     return int(ray.cluster_resources().get("CPU", 1))
 
 
+def memory() -> int:
+    """How many bytes of memory Ray counts on, over all nodes."""
+    import ray
+
+    return int(ray.cluster_resources().get("memory", 0))
+
+
 def gpus() -> int:
     """How many whole GPUs the cluster has."""
     import ray
@@ -98,22 +105,23 @@ def run_pool(
     *,
     workers: int,
     lanes: int = 1,
+    cpus_each: int = 1,
     gpus_each: float = 0,
     limit_s: float | None = None,
     made: Callable[[Job], Done | None] = lambda job: None,
 ) -> Iterator[tuple[Job, Done | SetAside]]:
     """Build a tool in every actor, feed it `jobs`, and yield each with its result as it finishes.
 
-    An actor runs `lanes` jobs at once. When it dies it is built again, and the jobs that it had run once more, each
-    alone so that blame is certain; one that takes its actor down CHANCES times while it is alone is set aside and the
+    An actor has `cpus_each` CPUs and `gpus_each` cards, and runs `lanes` jobs at once. When it dies it is built again,
+    and the jobs that it had run once more, each alone so that blame is certain; one that takes its actor down CHANCES times while it is alone is set aside and the
     rest go on. A job that runs for more than `limit_s` seconds is taken for hung: its actor is killed, and all goes on
     as after a death. `made` finds the result of a job whose actor died before it could tell of it, or null: such a job
     does not run again. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never
     pixels.
     """
-    pool = _Pool(build, jobs, lanes, gpus_each, limit_s, made)
+    pool = _Pool(build, jobs, lanes, (cpus_each, gpus_each), limit_s, made)
     try:
-        for _ in range(min(len(jobs), max(1, min(workers, cpus())))):  # no jobs, no actor
+        for _ in range(min(len(jobs), max(1, min(workers, cpus() // cpus_each)))):  # no jobs, no actor
             pool.add_actor()
         yield from pool.results()
     finally:
@@ -128,12 +136,13 @@ class _Pool(Generic[Job, Done]):
         build: Callable[[], Callable[[Job], Done]],
         jobs: Sequence[Job],
         lanes: int,
-        gpus_each: float,
+        each: tuple[int, float],
         limit_s: float | None,
         made: Callable[[Job], Done | None],
     ) -> None:
         self.build, self.jobs, self.made = build, jobs, made
-        self.lanes, self.gpus_each, self.limit_s = lanes, gpus_each, limit_s
+        self.lanes, self.limit_s = lanes, limit_s
+        self.cpus_each, self.gpus_each = each
         self.waiting = deque(range(len(jobs)))
         self.suspects: deque[int] = deque()
         self.deaths = [0] * len(jobs)
@@ -145,7 +154,7 @@ class _Pool(Generic[Job, Done]):
         import ray
 
         remote = ray.remote(_Worker).options(
-            num_cpus=1, num_gpus=self.gpus_each, max_concurrency=self.lanes, max_restarts=0
+            num_cpus=self.cpus_each, num_gpus=self.gpus_each, max_concurrency=self.lanes, max_restarts=0
         )
         handle = remote.remote(self.build)
         self.actors.append(_Actor(handle, handle.there.remote()))

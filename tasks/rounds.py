@@ -51,6 +51,7 @@ def plan_round(
     named: str | None = None,
     allow: tuple[str, ...] = (),
     workers: int | None = None,
+    gpu_share: float = 1,
 ) -> Round:
     """The round after the newest of the run that became `release` (or of the latest run), to be called `named`.
 
@@ -69,9 +70,10 @@ def plan_round(
         allow=(*past.allow, *allow),
         limit=past.limit,
         workers=workers,
+        gpu_share=gpu_share,
         round=past.round + 1,
     )
-    same = run_identity(plan.source_hash, plan.recipe, plan.model, past.allow, past.limit, past.round)
+    same = run_identity(plan.source_hash, plan.recipe, plan.models, past.allow, past.limit, past.round)
     if same != past.run_id:
         raise PlanError(
             f"{past.source} is not what it was when it was milled, or its model, a word list or Zeromill changed.\n"

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from filters.chosen import boilerplate, chosen
 from tasks.plan import Plan
-from warehouse import copies, ingest, ledger, pairs, publish, sift
+from warehouse import copies, ingest, ledger, pairs, publish, scores, sift
 from warehouse.lake import prepare
 
 INGEST_VERSION = "1"
@@ -51,10 +51,12 @@ def make_pairs(plan: Plan, sifted: str, texts: str, looked: Sequence[str], joine
 
 
 @task(name="select", cache_policy=NO_CACHE)
-def judge_pairs(plan: Plan, made: str, looked: Sequence[str], embedded: Sequence[str]) -> tuple[str, dict[str, float]]:
-    """Score the pairs and hold them against the recipe: (judged pairs, frozen cuts)."""
-    rules = pairs.Rules(**plan.recipe.select.model_dump())
-    return pairs.judge(plan.warehouse, made, looked, embedded, plan.model, rules, plan.folder)
+def judge_pairs(
+    plan: Plan, made: str, vectors: Sequence[str], embedded: Sequence[str]
+) -> tuple[str, str, dict[str, float]]:
+    """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts)."""
+    rules = scores.Rules(**plan.recipe.select.model_dump())
+    return scores.judge(plan.warehouse, made, vectors, embedded, plan.scorers, rules, plan.folder)
 
 
 @task(name="ledger", cache_policy=NO_CACHE)

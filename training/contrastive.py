@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actors.models.files import CONFIG, MERGES, locate
-from filters.recipe import Training
+from filters.recipe import Model, Training
 from training.data import Pool, is_held_out, load_evaluation, load_pairs
 from training.retrieval import recalls
 
@@ -107,7 +107,8 @@ def _fresh_model(name: str, out: Path) -> tuple[Any, Any, Any]:
     import torch
     from open_clip.transform import PreprocessCfg, image_transform_v2
 
-    from actors.models.encoder import load_tokenizer, quiet_loading
+    from actors.models.loading import quiet_loading
+    from actors.models.open_clip_model import load_tokenizer
 
     config = {"model_cfg": _config_of(name, out), "preprocess_cfg": {"resize_mode": "squash"}}
     (out / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
@@ -258,9 +259,10 @@ def _cropped(batch: torch.Tensor) -> torch.Tensor:
 def _evaluate(out: Path, held: Pool, rows: list[int]) -> dict[str, float]:
     """Retrieval with the checkpoint as anybody would load it."""
     from actors.models.encoder import Encoder
+    from actors.models.files import find_model
 
-    encoder = Encoder(out)
-    images = encoder.encode_images([held.pixels[row] for row in rows])
+    encoder = Encoder(find_model(Model(path=str(out))))
+    images = encoder.encode_pictures([encoder.fit(pixels, *pixels.shape[:2]) for pixels in held.pixels[rows]])
     texts = encoder.encode_texts([text for row in rows for text in held.texts[row]])
     owners = np.repeat(np.arange(len(rows)), [len(held.texts[row]) for row in rows])
     return recalls(images, texts, owners)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 
 import duckdb
@@ -19,6 +19,36 @@ PARTS_A_FILE = 16
 
 
 @dataclass(frozen=True)
+class ModelFacts:
+    """A row of `models`: identity, name and place in the recipe, layout, and hashes of three of its parts."""
+
+    model: str
+    name: str
+    source: str
+    kind: str
+    weights_sha256: str
+    preprocessing: str
+    tokenizer: str
+
+
+@dataclass(frozen=True)
+class HeadFacts:
+    """A head of the run: its name, its model's identity, and the hash of its file."""
+
+    name: str
+    model: str
+    head: str
+
+
+@dataclass(frozen=True)
+class TagFacts:
+    """The list of concepts of the run, by name and content, and the identity of the model that compared."""
+
+    list: str
+    model: str
+
+
+@dataclass(frozen=True)
 class Run:
     """One execution of `curate` and the parts that it made; what publication needs to know.
 
@@ -31,7 +61,9 @@ class Run:
     source: str
     recipe_name: str
     recipe: str
-    model: str | None
+    models: tuple[ModelFacts, ...]
+    heads: tuple[HeadFacts, ...]
+    tags: TagFacts | None
     allow: tuple[str, ...]
     limit: int | None
     round: int
@@ -42,8 +74,10 @@ class Run:
     texts: str
     fetched: tuple[str, ...]
     looked: tuple[str, ...]
+    vectors: tuple[str, ...]
     joined: str
     judged: str
+    scores: str
     embedded: tuple[str, ...]
     ledger: str
     report: str
@@ -122,8 +156,10 @@ def _views(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     view(con, "fetched", run.fetched, schemas.FETCHED)
     view(con, "looked", run.looked, schemas.LOOKED)
     view(con, "joined", [run.joined], schemas.JOINED)
+    view(con, "vectors_in", run.vectors, schemas.VECTORS)
     view(con, "judged", [run.judged], schemas.JUDGED)
-    view(con, "embedded", run.embedded, schemas.EMBEDDED)
+    view(con, "scores_in", [run.scores], schemas.SCORES)
+    view(con, "embedded", run.embedded, schemas.VECTORS)
     view(con, "ledger_in", [run.ledger], schemas.LEDGER)
     # one URL speaks for a picture that several have: the smallest, so that the choice is the same everywhere
     con.execute("""CREATE TEMP TABLE shown AS
@@ -178,7 +214,7 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
                f.fetched_at, f.consent, f.content_type, l.std, l.mean, l.entropy, l.sharpness, h.clicks,
                j.image_id IS NOT NULL AS passed,
                CASE WHEN j.survivor <> s.image_id THEN j.survivor END AS duplicate_of, j.rule AS duplicate_rule,
-               CASE WHEN j.survivor <> s.image_id THEN j.distance END AS duplicate_distance
+               CASE WHEN j.survivor <> s.image_id THEN j.distance END AS duplicate_distance, l.colours, l.colour_shares
         FROM shown s JOIN looked l USING (image_id, url) JOIN fetched f USING (url)
         LEFT JOIN (SELECT url, any_value(host) AS host, sum(coalesce(clicks, 0))::BIGINT AS clicks
                    FROM sifted GROUP BY url) h USING (url)
@@ -187,20 +223,60 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
         WHERE known.image_id IS NULL OR (j.image_id IS NOT NULL AND NOT known.passed)""")
     con.execute("DELETE FROM lake.images WHERE image_id IN (SELECT image_id FROM pictures_in)")
     con.execute("INSERT INTO lake.images BY NAME SELECT * FROM pictures_in")
-    if run.model is not None:
-        _embeddings(con, run.model)
+    con.execute("""INSERT INTO lake.thumbnails BY NAME
+        SELECT image_id, any_value(thumbnail) AS bytes FROM looked
+        WHERE reason IS NULL AND thumbnail IS NOT NULL AND image_id NOT IN (SELECT image_id FROM lake.thumbnails)
+        GROUP BY image_id""")
+    _models(con, run)
+    _embeddings(con)
+    _said(con, run)
 
 
-def _embeddings(con: duckdb.DuckDBPyConnection, model: str) -> None:
-    for subject, rows in (
-        ("picture", "SELECT image_id AS id, arg_min(embedding, url) AS vector FROM looked GROUP BY image_id"),
-        ("text", "SELECT text_id AS id, embedding AS vector FROM embedded"),
-    ):
+def _models(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    for facts in run.models:
+        con.execute(
+            """INSERT INTO lake.models BY NAME
+               SELECT $1 AS model, $2 AS name, $3 AS source, $4 AS kind, $5 AS weights_sha256, $6 AS preprocessing,
+                      $7 AS tokenizer WHERE $1 NOT IN (SELECT model FROM lake.models)""",
+            list(astuple(facts)),
+        )
+
+
+def _embeddings(con: duckdb.DuckDBPyConnection) -> None:
+    """Vectors that are new; of pictures that the look turned away none, though a part may hold them."""
+    passed = "subject_id IN (SELECT image_id FROM looked WHERE reason IS NULL)"
+    for subject, rows in (("picture", f"SELECT * FROM vectors_in WHERE {passed}"), ("text", "SELECT * FROM embedded")):
         con.execute(
             f"""INSERT INTO lake.embeddings BY NAME
-                SELECT $1 AS subject, id AS subject_id, $2 AS model, vector FROM ({rows}) WHERE vector IS NOT NULL
-                AND id NOT IN (SELECT subject_id FROM lake.embeddings WHERE subject = $1 AND model = $2)""",
-            [subject, model],
+                SELECT $1 AS subject, subject_id, model, any_value(vector) AS vector FROM ({rows}) new
+                WHERE NOT EXISTS (FROM lake.embeddings e WHERE e.subject = $1 AND e.subject_id = new.subject_id
+                                                           AND e.model = new.model)
+                GROUP BY subject_id, model""",
+            [subject],
+        )
+
+
+def _said(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """What heads and concepts say of the pictures that passed, by the very head and the very list."""
+    con.execute("""CREATE TEMP TABLE said AS SELECT DISTINCT ON (image_id) image_id, heads, head_values, tags,
+        tag_probabilities FROM looked WHERE image_id IS NOT NULL AND reason IS NULL ORDER BY image_id, url""")
+    for head in run.heads:
+        con.execute(
+            """INSERT INTO lake.picture_scores BY NAME
+               SELECT image_id, $1 AS metric, $2 AS model, $3 AS head,
+                      head_values[list_position(heads, $1)] AS value FROM said
+               WHERE list_contains(heads, $1) AND image_id NOT IN
+                     (SELECT image_id FROM lake.picture_scores WHERE metric = $1 AND model = $2 AND head = $3)""",
+            list(astuple(head)),
+        )
+    if run.tags is not None:
+        con.execute(
+            """INSERT INTO lake.tags BY NAME
+               SELECT image_id, $2 AS model, $1 AS list, unnest(range(1, len(tags) + 1))::INTEGER AS place,
+                      unnest(tags) AS concept, unnest(tag_probabilities) AS probability FROM said
+               WHERE tags IS NOT NULL AND image_id NOT IN
+                     (SELECT image_id FROM lake.tags WHERE list = $1 AND model = $2)""",
+            list(astuple(run.tags)),
         )
 
 
@@ -211,14 +287,8 @@ def _words(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     con.execute("""INSERT INTO lake.pairs BY NAME
         SELECT image_id, text_id, role, min(candidate_id) AS candidate_id FROM judged
         ANTI JOIN lake.pairs USING (image_id, text_id, role) GROUP BY image_id, text_id, role""")
-    if run.model is not None:
-        con.execute(
-            """INSERT INTO lake.scores BY NAME
-               SELECT DISTINCT image_id, text_id, 'cosine' AS metric, $1 AS model, score AS value FROM judged
-               WHERE score IS NOT NULL AND (image_id, text_id) NOT IN
-                     (SELECT (image_id, text_id) FROM lake.scores WHERE metric = 'cosine' AND model = $1)""",
-            [run.model],
-        )
+    con.execute("""INSERT INTO lake.scores BY NAME
+        SELECT * FROM scores_in ANTI JOIN lake.scores USING (image_id, text_id, metric, model)""")
 
 
 def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -> None:

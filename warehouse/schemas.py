@@ -23,15 +23,18 @@ FETCHED = (
 LOOKED = (
     "url VARCHAR, image_id BIGINT, sha256 VARCHAR, md5 VARCHAR, reason VARCHAR, detail VARCHAR, format VARCHAR, "
     "width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, std FLOAT, mean FLOAT, entropy FLOAT, "
-    "sharpness FLOAT, embedding FLOAT[]"
+    "sharpness FLOAT, colours VARCHAR[], colour_shares FLOAT[], thumbnail BLOB, heads VARCHAR[], head_values FLOAT[], "
+    "tags VARCHAR[], tag_probabilities FLOAT[]"
 )
 JOINED = (
     "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, known BOOLEAN, reason VARCHAR, detail VARCHAR"
 )
-PAIRS = "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, own_image BIGINT"
-EMBEDDED = "text_id BIGINT, embedding FLOAT[]"
+PAIRS = "image_id BIGINT, text_id BIGINT, role VARCHAR, language VARCHAR, candidate_id BIGINT, own_image BIGINT"
+VECTORS = "subject_id BIGINT, model VARCHAR, vector FLOAT[]"
+SCORES = "image_id BIGINT, text_id BIGINT, metric VARCHAR, model VARCHAR, value FLOAT"
 JUDGED = (
-    "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, reason VARCHAR, detail VARCHAR"
+    "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, model VARCHAR, reason VARCHAR, "
+    "detail VARCHAR"
 )
 LEDGER = (
     "candidate_id BIGINT, source_row BIGINT, url VARCHAR, outcome VARCHAR, stage VARCHAR, "

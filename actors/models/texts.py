@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.models.encoder import Encoder
+from actors.models.files import FoundModel
+from actors.models.vectors import SCHEMA, vector_table
 
-SCHEMA = pa.schema([("text_id", pa.int64()), ("embedding", pa.list_(pa.float32()))])
 ROWS = 4096  # texts that are in memory at a time
 
 
@@ -26,27 +26,21 @@ class TextJob(Protocol):
 
 
 class TextEmbedder:
-    """Loads its model once, then turns parts of texts into parts of embeddings."""
+    """Loads its model once, then turns parts of texts into parts of vectors."""
 
-    def __init__(self, model_path: str) -> None:
-        self._encoder = Encoder(model_path)
+    def __init__(self, found: FoundModel) -> None:
+        self._encoder = Encoder(found)
 
     def __call__(self, job: TextJob) -> str:
-        """Write text_id and embedding (list of float32, length 1) per row of `job.texts`; gives `job.out`."""
+        """Write the vector of every row of `job.texts`, by text_id; gives `job.out`."""
         out = Path(job.out)
         aside = out.with_name(f".{out.name}.{os.getpid()}")
         with (
             pq.ParquetFile(job.texts) as source,
-            pq.ParquetWriter(aside, SCHEMA, compression="zstd") as sink,
+            pq.ParquetWriter(aside, SCHEMA, compression="none") as sink,
         ):
             for batch in source.iter_batches(batch_size=ROWS, columns=["text_id", "norm"]):
                 vectors = self._encoder.encode_texts(batch.column("norm").to_pylist())
-                sink.write_batch(_as_batch(batch.column("text_id"), vectors.ravel(), self._encoder.width))
+                sink.write_table(vector_table(self._encoder.identity, batch.column("text_id"), vectors))
         os.replace(aside, out)
         return job.out
-
-
-def _as_batch(ids: pa.Array, flat: object, width: int) -> pa.RecordBatch:
-    offsets = pa.array(range(0, (len(ids) + 1) * width, width), pa.int32())
-    embeddings = pa.ListArray.from_arrays(offsets, pa.array(flat, pa.float32()))
-    return pa.record_batch([ids.cast(pa.int64()), embeddings], schema=SCHEMA)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from actors.models.cells import Floats
 from actors.models.encoder import Encoder
+from actors.models.files import FoundModel, find_model
+from actors.models.heads import Network, write_head
+from actors.models.layers import Layer
+from actors.models.tagging import Tagger, TagJob
 from actors.pictures.decode import Fault, Picture, decode
-from actors.pictures.look import SCHEMA, Looker, LookJob
-from filters.recipe import Pictures
+from actors.pictures.look import Looked, Looker, Looking, LookJob
+from actors.pictures.readout import TagList
+from actors.pictures.seen import SCHEMA
+from filters.recipe import Model, Pictures
 
 FILTERS = ({"filter": "image_too_small"}, {"filter": "image_aspect"}, {"filter": "image_blank"})
 
@@ -50,24 +58,35 @@ def part(folder: Path, rows: Sequence[dict[str, Any]]) -> str:
     return str(folder / "fetched.parquet")
 
 
+PLAIN = Looking(Pictures(filters=FILTERS))
+
+
 def look(folder: Path, rows: Sequence[dict[str, Any]], looker: Looker | None = None) -> list[dict[str, Any]]:
-    looker = looker or Looker(Pictures(filters=FILTERS), None)
-    written = looker(LookJob(part(folder, rows), str(folder / "looked.parquet")))
-    table = pq.read_table(written)
+    looker = looker or Looker(PLAIN)
+    looker(LookJob(part(folder, rows), str(folder / "looked.parquet"), str(folder / "vectors.parquet")))
+    table = pq.read_table(folder / "looked.parquet")
     assert table.schema.equals(SCHEMA)
-    assert sorted(file.name for file in folder.iterdir()) == ["fetched.parquet", "looked.parquet"]
+    assert sorted(file.name for file in folder.iterdir()) == ["fetched.parquet", "looked.parquet", "vectors.parquet"]
     assert table.column("url").to_pylist() == [row["url"] for row in rows]
     rows = table.to_pylist()
     return list(rows)
 
 
+def vectors(folder: Path) -> dict[int, Floats]:
+    """By picture."""
+    rows = pq.read_table(folder / "vectors.parquet").to_pylist()
+    return {row["subject_id"]: np.array(row["vector"], np.float32) for row in rows}
+
+
 def test_a_picture_that_stays_has_all_its_measures(tmp_path: Path) -> None:
     data = photo(1)
     (row,) = look(tmp_path, [fetched("http://a/1.jpg", data)])
-    assert row["reason"] is row["detail"] is row["embedding"] is None
+    assert row["reason"] is row["detail"] is row["heads"] is row["tags"] is None
     assert (row["format"], row["width"], row["height"], row["nbytes"]) == ("jpeg", 320, 240, len(data))
     assert row["image_id"] == int(hashlib.sha256(data).hexdigest()[:16], 16) >> 1
     assert all(row[name] is not None for name in ("sha256", "md5", "phash", "std", "entropy", "sharpness", "mean"))
+    assert len(row["colours"]) == len(row["colour_shares"]) > 0
+    assert max(Image.open(io.BytesIO(row["thumbnail"])).size) == 160
 
 
 def test_every_row_gets_its_reason(tmp_path: Path) -> None:
@@ -99,12 +118,12 @@ def test_every_row_gets_its_reason(tmp_path: Path) -> None:
 
 
 def test_the_bound_of_the_recipe_on_pixels_holds(tmp_path: Path) -> None:
-    (row,) = look(tmp_path, [fetched("http://a/1.jpg", photo(1))], Looker(Pictures(max_pixels=320 * 240 - 1), None))
+    (row,) = look(tmp_path, [fetched("http://a/1.jpg", photo(1))], Looker(Looking(Pictures(max_pixels=320 * 240 - 1))))
     assert (row["reason"], row["width"], row["height"]) == ("image_bomb", 320, 240)
 
 
 def test_a_filter_does_not_speak_over_the_decoder(tmp_path: Path) -> None:
-    looker = Looker(Pictures(max_pixels=40 * 30 - 1, filters=FILTERS), None)
+    looker = Looker(Looking(Pictures(max_pixels=40 * 30 - 1, filters=FILTERS)))
     (row,) = look(tmp_path, [fetched("http://a/tiny.jpg", photo(1, 40, 30))], looker)
     assert row["reason"] == "image_bomb"
 
@@ -118,13 +137,13 @@ def test_more_rows_than_a_batch_keep_their_order_on_any_number_of_threads(tmp_pa
     for folder in ("one", "four"):
         (tmp_path / folder).mkdir()
     one = look(tmp_path / "one", rows)
-    assert one == look(tmp_path / "four", rows, Looker(Pictures(filters=FILTERS), None, threads=4))
+    assert one == look(tmp_path / "four", rows, Looker(PLAIN, threads=4))
     assert [row["sha256"] for row in one] == [row["sha256"] for row in rows]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a very small open_clip model with untrained weights."""
+def model(tmp_path_factory: pytest.TempPathFactory) -> FoundModel:
+    """A very small open_clip model with untrained weights."""
     open_clip, safetensors = pytest.importorskip("open_clip"), pytest.importorskip("safetensors.torch")
     towers = {
         "embed_dim": 16,
@@ -134,19 +153,96 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("model")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": towers, "preprocess_cfg": {"size": 32}}))
     safetensors.save_model(open_clip.CLIP(**towers), str(folder / "open_clip_model.safetensors"))
-    return str(folder)
+    return find_model(Model(path=str(folder)))
 
 
-def test_accepted_pictures_carry_the_vector_of_their_own_pixels(tmp_path: Path, model: str) -> None:
+def test_accepted_pictures_have_the_vector_of_their_own_pixels(tmp_path: Path, model: FoundModel) -> None:
     rows = [fetched(f"http://a/{k}.png", photo(k % 40, codec="PNG")) for k in range(100)]
     rows[3] = fetched("http://a/tiny.jpg", photo(3, 40, 30))
     rows[70] = fetched("http://a/gone.jpg", None, "fetch_dns", "no such host")
-    seen = look(tmp_path, rows, Looker(Pictures(filters=FILTERS), model, threads=2))
-    assert [number for number, row in enumerate(seen) if row["embedding"] is None] == [3, 70]
+    seen = look(tmp_path, rows, Looker(Looking(Pictures(filters=FILTERS), (model,)), threads=2))
+    found = vectors(tmp_path)
+    assert [number for number, row in enumerate(seen) if row["image_id"] not in found] == [3, 70]
+    encoder = Encoder(model)
     pixels = [np.asarray(Image.open(io.BytesIO(rows[number]["bytes"]))) for number in (0, 39, 99)]
-    alone = Encoder(model).encode_images(pixels)
+    alone = encoder.encode_pictures([encoder.fit(one, *one.shape[:2]) for one in pixels])
     for number, vector in zip((0, 39, 99), alone, strict=True):
-        assert np.dot(seen[number]["embedding"], vector) > 0.999
+        assert np.dot(found[seen[number]["image_id"]], vector) > 0.999
+
+
+def _look(folder: Path, name: str, looking: Looking, *before: str) -> tuple[Looked, pa.Table, pa.Table]:
+    """A look that knows what those named `before` left."""
+    earlier = tuple(str(folder / f"{one}.parquet") for one in before)
+    known = tuple(str(folder / f"{one}-vectors.parquet") for one in before)
+    out, out_vectors = (str(folder / f"{name}{end}.parquet") for end in ("", "-vectors"))
+    done = Looker(looking)(LookJob(str(folder / "fetched.parquet"), out, out_vectors, earlier, known))
+    return done, pq.read_table(out), pq.read_table(out_vectors)
+
+
+def test_a_second_recipe_decodes_and_embeds_nothing_and_says_what_it_would_have_said_alone(
+    tmp_path: Path, model: FoundModel
+) -> None:
+    rows = [fetched(f"http://a/{k}.jpg", photo(k, 230 + 3 * k, 240)) for k in range(30)]
+    rows += [fetched("http://a/cut.jpg", photo(77)[:3000]), fetched("http://a/gone.jpg", None, "fetch_dns", "no host")]
+    part(tmp_path, rows)
+    other = Looking(Pictures(filters=({"filter": "image_too_small", "side": 240}, *FILTERS[1:])), (model,))
+    first, _, _ = _look(tmp_path, "first", Looking(Pictures(filters=FILTERS), (model,)))
+    second, told, embedded = _look(tmp_path, "second", other, "first")
+    alone, told_alone, _ = _look(tmp_path, "alone", other)
+    assert (first.decoded, first.forwards) == (31, 30)
+    assert (second.decoded, second.forwards) == (0, 0)
+    assert (alone.decoded, alone.forwards) == (31, 26)
+    assert told.equals(told_alone)
+    assert told["reason"].to_pylist().count("image_too_small") == 4
+    assert embedded.num_rows == 30, "what is known is not forgotten"
+
+
+def test_what_a_stricter_recipe_did_not_embed_is_decoded_for_that_alone(tmp_path: Path, model: FoundModel) -> None:
+    part(tmp_path, [fetched(f"http://a/{k}.jpg", photo(k, 230 + 3 * k, 240)) for k in range(30)])
+    strict = Looking(Pictures(filters=({"filter": "image_too_small", "side": 240},)), (model,))
+    _look(tmp_path, "strict", strict)
+    loose, told, embedded = _look(tmp_path, "loose", Looking(Pictures(), (model,)), "strict")
+    _, told_alone, embedded_alone = _look(tmp_path, "alone", Looking(Pictures(), (model,)))
+    assert (loose.decoded, loose.forwards) == (4, 4)
+    assert told.equals(told_alone)
+    assert embedded["subject_id"].equals(embedded_alone["subject_id"])
+    assert np.allclose(embedded["vector"].to_pylist(), embedded_alone["vector"].to_pylist(), atol=1e-2)
+
+
+def test_another_model_embeds_the_same_pictures_beside_the_first(tmp_path: Path, model: FoundModel) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(Path(model.config).parent, folder)
+    told = json.loads((folder / "open_clip_config.json").read_text())
+    told["preprocess_cfg"]["resize_mode"] = "squash"
+    (folder / "open_clip_config.json").write_text(json.dumps(told))
+    other = find_model(Model(name="other", path=str(folder)))
+    part(tmp_path, [fetched(f"http://a/{k}.jpg", photo(k)) for k in range(5)])
+    _look(tmp_path, "one", Looking(Pictures(), (model,)))
+    both, _, embedded = _look(tmp_path, "both", Looking(Pictures(), (model, other)), "one")
+    assert (both.decoded, both.forwards) == (5, 5)
+    assert sorted(embedded["model"].to_pylist()) == sorted([model.identity, other.identity] * 5)
+
+
+def test_heads_and_concepts_are_read_off_vectors_and_judge_after_them(tmp_path: Path, model: FoundModel) -> None:
+    """The head says of each picture what its first coordinate is, so that what it must say is known."""
+    part(tmp_path, [fetched(f"http://a/{k}.jpg", photo(k)) for k in range(12)])
+    first, _, embedded = _look(tmp_path, "first", Looking(Pictures(), (model,)))
+    unsafe = str(tmp_path / "unsafe.safetensors")
+    layer = Layer(np.eye(1, 16, dtype=np.float32), np.zeros(1, np.float32))
+    write_head(Network("unsafe", model.identity, (layer,), "none", "none"), unsafe)
+    values = {row["subject_id"]: row["vector"][0] for row in embedded.to_pylist()}
+    limit = float(np.median(list(values.values())))
+    tags = TagList(Tagger(model)(TagJob("everyday", str(tmp_path / "tags.parquet"))), 3)
+    filters = ({"filter": "image_unsafe", "limit": limit},)
+    done, told, kept = _look(tmp_path, "second", Looking(Pictures(filters=filters), (model,), (unsafe,), tags), "first")
+    assert (first.forwards, done.forwards) == (12, 0)
+    for row in told.to_pylist():
+        assert row["heads"] == ["unsafe"]
+        assert row["head_values"] == [pytest.approx(values[row["image_id"]], abs=1e-6)]
+        assert row["reason"] == ("image_unsafe" if values[row["image_id"]] >= limit else None)
+        assert len(set(row["tags"])) == 3
+        assert 1 > row["tag_probabilities"][0] >= row["tag_probabilities"][2] > 0
+    assert kept.num_rows == 12
 
 
 def test_bytes_met_again_are_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

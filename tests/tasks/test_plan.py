@@ -10,10 +10,10 @@ from tasks.plan import PlanError, make_plan, run_identity
 
 def test_a_first_execution_keeps_its_name_and_every_later_round_has_its_own() -> None:
     recipe = Recipe(name="small")
-    first = run_identity("aa", recipe, None, ("10.0.0.7:80",), None)
+    first = run_identity("aa", recipe, (), ("10.0.0.7:80",), None)
 
-    assert run_identity("aa", recipe, None, ("10.0.0.7:80",), None, round=0) == first
-    assert len({first, *(run_identity("aa", recipe, None, ("10.0.0.7:80",), None, n) for n in (1, 2))}) == 3
+    assert run_identity("aa", recipe, (), ("10.0.0.7:80",), None, round=0) == first
+    assert len({first, *(run_identity("aa", recipe, (), ("10.0.0.7:80",), None, n) for n in (1, 2))}) == 3
 
 
 def test_a_store_that_nothing_here_reads_stops_the_run_before_a_row_is_touched(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from warehouse import copies, ledger, pairs, schemas
+from warehouse import copies, ledger, pairs, schemas, scores
 from warehouse.ids import content_id
 from warehouse.lake import prepare
-from warehouse.publish import Release, Run, publish
+from warehouse.publish import ModelFacts, Release, Run, publish
 from warehouse.query import query
+from warehouse.scores import Scorer
 
 Row = dict[str, Any]
 
@@ -30,10 +31,11 @@ KINDS = {
     "BOOLEAN": pa.bool_(),
     "BLOB": pa.binary(),
     "FLOAT[]": pa.list_(pa.float32()),
+    "VARCHAR[]": pa.list_(pa.string()),
     "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
 }
 ROLES = ("query", "title", "surrounding", "alt")
-EVERYTHING = pairs.Rules(None, None, None, None)
+EVERYTHING = scores.Rules(None, None, None, None)
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -113,8 +115,15 @@ def _looked(url: str, shot: Shot | None) -> Row:
         "mean": 100.0,
         "entropy": 5.0,
         "sharpness": 100.0,
-        "embedding": list(shot.vector) if shot.vector and not shot.reason else None,
+        "colours": ["#808080"],
+        "colour_shares": [1.0],
+        "thumbnail": b"small " + shot.data,
     }
+
+
+def scorer(model: str | None) -> tuple[Scorer, ...]:
+    """The one model of a recipe, which reads every language, or none."""
+    return () if model is None else (Scorer("clip", model, None),)
 
 
 @dataclass(frozen=True)
@@ -161,6 +170,11 @@ class World:
     def looked(self, shown: dict[str, Shot | None]) -> str:
         return self.part(schemas.LOOKED, [_looked(url, shot) for url, shot in shown.items()])
 
+    def vectors(self, model: str | None, held: dict[int, Sequence[float]]) -> str:
+        """A part of one model's vectors, by subject."""
+        rows = [{"subject_id": one, "model": model, "vector": list(vector)} for one, vector in held.items()]
+        return self.part(schemas.VECTORS, rows)
+
     def fetched(self, shown: dict[str, Shot | None]) -> str:
         return self.part(schemas.FETCHED, [_fetched(url, shot) for url, shot in shown.items()])
 
@@ -182,7 +196,7 @@ class World:
         *,
         source: str = "/logs/one.csv",
         run_id: str = "run-one",
-        rules: pairs.Rules = EVERYTHING,
+        rules: scores.Rules = EVERYTHING,
         model: str | None = None,
         vectors: dict[str, tuple[float, ...]] | None = None,
         published: bool = True,
@@ -197,9 +211,11 @@ class World:
         fetched, looked = self.fetched(seen), self.looked(seen)
         joined = copies.join_copies(self.warehouse, sifted, [looked], 8, out)
         made = pairs.make_pairs(self.warehouse, sifted, texts, [looked], joined, out)
-        words = [{"text_id": text_id_of(text), "embedding": vector} for text, vector in (vectors or {}).items()]
-        embedded = (self.part(schemas.EMBEDDED, words),) if words else ()
-        judged, _ = pairs.judge(self.warehouse, made, [looked], embedded, model, rules, out)
+        words = {text_id_of(text): vector for text, vector in (vectors or {}).items()}
+        embedded = (self.vectors(model, words),) if words else ()
+        embeds = {shot.image_id: shot.vector for shot in seen.values() if shot and shot.vector and not shot.reason}
+        pictured = (self.vectors(model, embeds),)
+        judged, scored, _ = scores.judge(self.warehouse, made, pictured, embedded, scorer(model), rules, out)
         told = ledger.make_ledger(self.warehouse, sifted, [looked], joined, judged, out, published=published)
         return Milled(
             ledger={row["candidate_id"]: row for row in self.rows_in(told)},
@@ -212,7 +228,9 @@ class World:
                 source=source,
                 recipe_name="test",
                 recipe="{}",
-                model=model,
+                models=(ModelFacts(model, "clip", "a folder", "open_clip", "w", "p", "t"),) if model else (),
+                heads=(),
+                tags=None,
                 allow=(),
                 limit=None,
                 round=0,
@@ -223,8 +241,10 @@ class World:
                 texts=texts,
                 fetched=(fetched,),
                 looked=(looked,),
+                vectors=pictured,
                 joined=joined,
                 judged=judged,
+                scores=scored,
                 embedded=embedded,
                 ledger=told,
                 report="",

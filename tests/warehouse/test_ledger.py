@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from warehouse import schemas
 from warehouse.errors import LedgerError
 from warehouse.ledger import check_ledger, funnel
-from warehouse.pairs import Rules
 from warehouse.reasons import ORDER
+from warehouse.scores import Rules
 
 if TYPE_CHECKING:
     from conftest import Milled, World

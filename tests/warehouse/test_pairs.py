@@ -11,13 +11,19 @@ import pytest
 
 from warehouse import schemas
 from warehouse.lake import connect
-from warehouse.pairs import SURVIVOR, Rules, judge, make_pairs, missing_pictures, missing_texts
+from warehouse.pairs import SURVIVOR, make_pairs, missing_pictures, missing_texts
+from warehouse.scores import Rules, Scorer, judge
 
 if TYPE_CHECKING:
     from conftest import World
 
 Row = dict[str, Any]
 TENTHS = [n / 10 for n in range(10, 0, -1)]
+
+
+def scorer(model: str | None) -> tuple[Scorer, ...]:
+    """The one model of a recipe, which reads every language, or none."""
+    return () if model is None else (Scorer("clip", model, None),)
 
 
 def _judge(
@@ -29,15 +35,15 @@ def _judge(
         {"image_id": image, "text_id": n, "role": "query", "candidate_id": n, "own_image": image}
         for n, image in enumerate(images)
     ]
-    looked = [{"url": f"http://a.example/{image}", "image_id": image, "embedding": [1.0]} for image in set(images)]
-    words = [{"text_id": n, "embedding": [score]} for n, score in enumerate(scores) if score is not None]
+    pictures = {one: [1.0] for one in images}
+    words = {n: [score] for n, score in enumerate(scores) if score is not None}
     out = world.folder()
-    name, cuts = judge(
+    name, _, cuts = judge(
         world.warehouse,
         world.part(schemas.PAIRS, pairs),
-        [world.part(schemas.LOOKED, looked)],
-        [world.part(schemas.EMBEDDED, words)],
-        model,
+        [world.vectors(model, pictures)],
+        [world.vectors(model, words)],
+        scorer(model),
         rules,
         out,
     )
@@ -103,19 +109,19 @@ def test_what_the_warehouse_has_embedded_is_not_asked_for_again_and_is_used(worl
     texts = world.part(
         schemas.SIFTED_TEXTS, [{"candidate_id": n, "text_id": n, "norm": f"text {n}"} for n in (1, 2, 3)]
     )
-    looked = [world.part(schemas.LOOKED, [])]
     for model in ("m", "other"):
-        assert [
-            world.rows_in(part) for part in missing_texts(world.warehouse, pairs, texts, model, world.folder())
-        ] == [[{"text_id": 1, "norm": "text 1"}, {"text_id": 2, "norm": "text 2"}]]
+        (one,) = scorer(model)
+        assert [world.rows_in(part) for part in missing_texts(world.warehouse, pairs, texts, one, world.folder())] == [
+            [{"text_id": 1, "norm": "text 1"}, {"text_id": 2, "norm": "text 2"}]
+        ]
     with connect(world.warehouse) as con:
         con.execute("""INSERT INTO lake.embeddings VALUES
             ('text', 1, 'm', [0.5]), ('text', 2, 'other', [0.5]), ('picture', 5, 'm', [0.5]), ('text', 5, 'm', [9])""")
-    (left,) = missing_texts(world.warehouse, pairs, texts, "m", world.folder())
+    (left,) = missing_texts(world.warehouse, pairs, texts, scorer("m")[0], world.folder())
     assert world.rows_in(left) == [{"text_id": 2, "norm": "text 2"}]
-    assert missing_pictures(world.warehouse, pairs, looked, "m", world.folder()) is None
-    words = [world.part(schemas.EMBEDDED, [{"text_id": 2, "embedding": [1.0]}])]
-    name, _ = judge(world.warehouse, pairs, looked, words, "m", Rules(None, None, None, None), world.folder())
+    assert missing_pictures(world.warehouse, pairs, [], scorer("m"), world.folder()) is None
+    words, everything = [world.vectors("m", {2: [1.0]})], Rules(None, None, None, None)
+    name, _, _ = judge(world.warehouse, pairs, [], words, scorer("m"), everything, world.folder())
     assert [row["score"] for row in world.rows_in(name)] == [0.25, 0.5]
 
 
@@ -128,11 +134,53 @@ def test_a_survivor_that_a_model_has_not_seen_is_looked_at_again_apart_from_its_
     shown = {url: world.shot("changed", phash=0x0F0F0F0F0F0F0F0F), other: world.shot("copy", phash=1)}
     again = world.mill(log, dict(shown), run_id="run-two")
     pairs = world.part(schemas.PAIRS, [{**row, "own_image": row["image_id"]} for row in again.judged])
-    part = missing_pictures(world.warehouse, pairs, again.run.looked, "m", world.folder())
+    part = missing_pictures(world.warehouse, pairs, again.run.vectors, scorer("m"), world.folder())
     assert part is not None
     (row,) = [row for row in world.rows_in(part) if row["bytes"] == old.data]
     assert (row["url"], row["sha256"], row["reason"]) == (f"{SURVIVOR}{old.image_id}", old.sha256, None)
     everything = world.part(schemas.PAIRS, [{"image_id": one.image_id} for one in (old, old_too)])
-    more = missing_pictures(world.warehouse, everything, again.run.looked, "m", world.folder())
+    more = missing_pictures(world.warehouse, everything, again.run.vectors, scorer("m"), world.folder())
     assert more is not None
     assert Path(more).name != Path(part).name, "other survivors are another part: it is known by its name"
+
+
+def _routed(world: World, rules: Rules) -> tuple[list[Row], list[Row], dict[str, float]]:
+    """Two models, of Chinese and of English; texts 1 and 2 are English, 3 and 4 Chinese, 5 French."""
+    languages = {1: "en", 2: "en", 3: "zh", 4: "zh", 5: "fr"}
+    pairs = [{"image_id": n, "text_id": n, "candidate_id": n, "language": told} for n, told in languages.items()]
+    scorers = (Scorer("east", "e", ("zh",)), Scorer("west", "w", ("en", "zh")))
+    scores = {"e": {3: 0.3, 4: 0.1}, "w": {1: 0.9, 2: 0.7, 3: 0.8}}
+    pictures = [world.vectors(model, {one: [1.0] for one in languages}) for model in scores]
+    texts = [world.vectors(model, {n: [score] for n, score in held.items()}) for model, held in scores.items()]
+    part = world.part(schemas.PAIRS, pairs)
+    judged, scored, cuts = judge(world.warehouse, part, pictures, texts, scorers, rules, world.folder())
+    return world.rows_in(judged), world.rows_in(scored), cuts
+
+
+def test_a_text_is_ranked_by_the_first_model_of_its_language_and_scored_by_all(bare: World) -> None:
+    judged, scored, cuts = _routed(bare, Rules({"east": 0.2, "west": 0.8}, None, None, None))
+    assert cuts == {"min_score:east": 0.2, "min_score:west": 0.8}
+    told = [(row["model"], row["score"] and round(row["score"], 3), row["reason"]) for row in judged]
+    assert told[:3] == [("w", 0.9, None), ("w", 0.7, "clip_score_low"), ("e", 0.3, None)]
+    assert told[3:] == [("e", 0.1, "clip_score_low"), (None, None, "clip_score_low")]
+    assert judged[4]["detail"] == "no model for its language"
+    found = {(row["model"], row["text_id"]): round(row["value"], 3) for row in scored}
+    assert found == {("e", 3): 0.3, ("e", 4): 0.1, ("w", 1): 0.9, ("w", 2): 0.7, ("w", 3): 0.8}
+
+
+def test_a_fraction_is_taken_of_the_pool_of_each_model(bare: World) -> None:
+    """A cosine of one model says nothing of another's: a share of all scores would take one language's."""
+    judged, _, cuts = _routed(bare, Rules(None, None, 0.4, None))
+    assert {key: round(cut, 3) for key, cut in cuts.items()} == {
+        "top_fraction_score:east": 0.3,
+        "top_fraction_score:west": 0.9,
+    }
+    assert [row["reason"] for row in judged] == [None, "clip_score_low", None, "clip_score_low", "clip_score_low"]
+
+
+def test_a_model_is_asked_for_texts_of_its_languages_only(bare: World) -> None:
+    rows = [{"image_id": 1, "text_id": n, "candidate_id": n, "language": told} for n, told in ((1, "en"), (2, "zh"))]
+    told = [{"candidate_id": n, "text_id": n, "norm": f"text {n}"} for n in (1, 2)]
+    pairs, texts = bare.part(schemas.PAIRS, rows), bare.part(schemas.SIFTED_TEXTS, told)
+    (part,) = missing_texts(bare.warehouse, pairs, texts, Scorer("east", "e", ("zh",)), bare.folder())
+    assert bare.rows_in(part) == [{"text_id": 2, "norm": "text 2"}]

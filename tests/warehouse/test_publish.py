@@ -62,6 +62,7 @@ def test_a_failure_in_the_middle_leaves_nothing_and_the_next_attempt_everything(
         "candidate_texts": 2,
         "images": 2,
         "pixels": 2,
+        "thumbnails": 2,
         "texts": 2,
         "pairs": 2,
         "ledger": 2,

@@ -1,0 +1,188 @@
+"""The stages with models: looks at pictures, of which none is done twice, and the embedding of texts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from actors.models.files import FoundModel
+from actors.models.tagging import Tagger, TagJob
+from actors.models.texts import TextEmbedder
+from actors.models.vectors import SCHEMA as VECTORS
+from actors.pictures.look import Looked, Looker, Looking, LookJob
+from actors.pictures.readout import TagList
+from actors.pictures.seen import SCHEMA as SEEN
+from tasks.parts import HUNG_S, Seats, make_parts
+from tasks.plan import Plan
+from tasks.pool import SetAside, cpus, gpus, memory, run_pool
+from warehouse.ids import fingerprint
+from warehouse.known import known_vectors
+from warehouse.pairs import missing_pictures, missing_texts
+
+LOOK_VERSION = "2"
+EMBED_VERSION = "2"
+TAG_VERSION = "1"
+"""One per stage: raised when the stage's code would make another part of the same facts."""
+
+LOOK_EACH_S = 5.0
+"""After which a look hangs, for each picture: the largest that is decoded, 100 million pixels, takes two seconds."""
+
+ACTOR_BYTES = 700 << 20
+"""What an actor with a model takes beside the model: libraries, and two batches of pictures under way."""
+
+COPIES = 2
+"""Of a model's weights that are in memory while it is loaded: as the file has them, and as they are computed with."""
+
+
+@dataclass(frozen=True)
+class WordsJob:
+    """A Parquet file of text_id and norm, and the part of vectors to write."""
+
+    texts: str
+    out: str
+
+
+@task(name="look", cache_policy=NO_CACHE)
+def look(plan: Plan, fetched: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Decode each picture of the fetched parts at most once: (parts of what was seen, parts of vectors)."""
+    looking = _looking(plan)
+    jobs = [_job(plan, looking, part) for part in fetched]
+    left = [job for job in jobs if not Path(job.out).exists()]
+    known = known_vectors(
+        plan.warehouse, [job.part for job in left], [one.identity for one in plan.models], plan.folder
+    )
+    jobs = [_with(job, known) for job in jobs]
+    for folder in ("look", "vectors"):
+        (plan.work / folder).mkdir(parents=True, exist_ok=True)
+    seats = seats_of(plan, plan.models)
+    build = partial(Looker, looking, seats.cpus)
+    limit_s = HUNG_S + LOOK_EACH_S * max((pq.read_metadata(part).num_rows for part in fetched), default=0)
+    watch = LookWatch(min(seats.actors, max(len(left), 1)))
+    looked = make_parts(plan, "look", "pictures", build, jobs, _unlooked, seats, limit_s, watch.tell)
+    return looked, [job.vectors for job in jobs if Path(job.vectors).exists()]
+
+
+@task(name="look-again", cache_policy=NO_CACHE)
+def look_again(plan: Plan, pairs: str, vectors: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Embed survivors of earlier runs that a model has not seen; the parts, none where nothing is missing."""
+    part = missing_pictures(plan.warehouse, pairs, vectors, plan.scorers, plan.folder)
+    return ([], []) if part is None else look.fn(plan, [part])
+
+
+@task(name="embed-texts", cache_policy=NO_CACHE)
+def embed_texts(plan: Plan, pairs: str, texts: str) -> list[str]:
+    """Embed the texts of `pairs` that the recipe's models have not embedded yet; the parts of vectors."""
+    parts = []
+    for model, scorer in zip(plan.models, plan.scorers, strict=True):
+        words = missing_texts(plan.warehouse, pairs, texts, scorer, plan.work / "words")
+        jobs = [WordsJob(part, plan.part("embed", Path(part).stem, EMBED_VERSION, model.identity)) for part in words]
+        seats = seats_of(plan, (model,))
+        parts += make_parts(plan, "embed", "texts", partial(TextEmbedder, model), jobs, _unembedded, seats)
+    return parts
+
+
+def seats_of(plan: Plan, models: Sequence[FoundModel]) -> Seats:
+    """As many actors as the machine has cards, or else as its memory holds models, with all its cores between them.
+
+    Without a model an actor is a core. A share of a card is given only where the run asks for it.
+    """
+    cores = min(plan.workers, cpus())
+    if not models:
+        return Seats(cores)
+    if gpus():
+        actors = min(plan.workers, int(gpus() / plan.gpu_share))
+        return Seats(actors, cpus=max(1, cpus() // actors), gpus=plan.gpu_share)
+    needed = ACTOR_BYTES + COPIES * sum(Path(model.weights).stat().st_size for model in models)
+    actors = max(1, min(cores, memory() // needed))
+    return Seats(actors, cpus=cores // actors)
+
+
+@dataclass
+class LookWatch:
+    """Where the time of looks went, over all actors, for the line of progress."""
+
+    actors: int
+    seconds: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    forwards: int = 0
+
+    def tell(self, looked: Looked) -> str:
+        """Pictures per second of each device, and what it waited for most, with one more look counted in."""
+        self.seconds.update(looked.seconds)
+        self.rows[looked.device] += looked.rows
+        self.forwards += looked.forwards
+        spent = max(sum(self.seconds.values()), 1e-9)
+        most, longest = self.seconds.most_common(1)[0]
+        each = ", ".join(f"{rows / spent:,.0f}/s an actor on {device}" for device, rows in self.rows.items())
+        return f"{each}; limited by {LIMITS[most]} ({longest / spent:.0%})"
+
+
+LIMITS = {"read": "the disk it reads", "decode": "decoding", "forward": "the model", "write": "the disk it writes"}
+
+
+def _looking(plan: Plan) -> Looking:
+    heads = tuple(head.file for head in plan.recipe.heads)
+    return Looking(plan.recipe.pictures, plan.models, heads, _tag_list(plan))
+
+
+def _tag_list(plan: Plan) -> TagList | None:
+    """The recipe's concepts as vectors of its first model, made where they are not there yet."""
+    if plan.recipe.tags is None or plan.tags is None:
+        return None
+    file = plan.part("tags", TAG_VERSION, plan.tags.list, plan.tags.model)
+    if not Path(file).exists():
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        model = plan.models[0]
+        seats = seats_of(plan, (model,))
+        job = TagJob(plan.recipe.tags.concepts, file)
+        for _, done in run_pool(
+            partial(Tagger, model), [job], workers=1, cpus_each=seats.cpus, gpus_each=seats.gpus, limit_s=HUNG_S
+        ):
+            if isinstance(done, SetAside):
+                raise TagsFailed(f"The list of concepts {plan.tags.list} {done.why}.\nFree memory, then run again.")
+    return TagList(file, plan.recipe.tags.top)
+
+
+class TagsFailed(Exception):
+    """A list of concepts took its actor down again and again; the message says what to do next."""
+
+
+def _job(plan: Plan, looking: Looking, part: str) -> LookJob:
+    """The job of a fetched part, with what earlier looks left of it.
+
+    A part is named by what was fetched, by how it is decoded, and by what the recipe asks of it: looks that agree in
+    the first two answer one another's questions, and vectors answer whatever the decoder did.
+    """
+    fetched = Path(part).stem
+    decoded = fingerprint(LOOK_VERSION, str(plan.recipe.pictures.max_pixels), str(looking.scale_to))
+    asked = [plan.recipe.pictures.model_dump_json(), *(model.identity for model in plan.models), repr(plan.heads)]
+    asked += [repr(plan.tags), str(looking.tags and looking.tags.top)]
+    name = f"{fetched}-{decoded}-{fingerprint(*asked)}.parquet"
+    out, vectors = plan.work / "look" / name, plan.work / "vectors" / name
+    earlier = [one for one in sorted(out.parent.glob(f"{fetched}-{decoded}-*.parquet")) if one != out]
+    known = [one for one in sorted(vectors.parent.glob(f"{fetched}-*.parquet")) if one != vectors]
+    return LookJob(part, str(out), str(vectors), tuple(map(str, earlier)), tuple(map(str, known)))
+
+
+def _with(job: LookJob, known: dict[str, str]) -> LookJob:
+    more = known.get(job.part)
+    return job if more is None else LookJob(job.part, job.out, job.vectors, job.earlier, (*job.known, more))
+
+
+def _unlooked(job: LookJob, why: str) -> pa.Table:
+    rows = pq.read_table(job.part, columns=["url", "reason", "detail"]).to_pylist()
+    told = {"reason": "image_failed", "detail": f"part {Path(job.part).stem} {why}"}
+    return pa.Table.from_pylist([row if row["reason"] else {**row, **told} for row in rows], schema=SEEN)
+
+
+def _unembedded(job: WordsJob, why: str) -> pa.Table:
+    """No vectors: the pairs of these texts have no score, and that is their reason."""
+    return VECTORS.empty_table()

@@ -1,0 +1,172 @@
+"""Scores of pairs by the models of a recipe, and which pairs stay for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from warehouse import schemas
+from warehouse.lake import connect, quoted, view, write
+
+Bound = float | Mapping[str, float] | None
+"""Of a score: one for the only model, or one a model by its name; null asks nothing."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model that scores pairs: `name` in the recipe, identity `model`, and the `languages` of its texts, null: all."""
+
+    name: str
+    model: str
+    languages: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which scored pairs stay; null asks nothing. Without a model no pair has a score and only the cap applies."""
+
+    min_score: Bound
+    max_score: Bound
+    top_fraction: float | None
+    texts_per_image: int | None
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """A number that the scores of one model are held against."""
+
+    key: str
+    model: str
+    sign: str
+    code: str
+    value: float
+
+
+def judge(
+    warehouse: str,
+    pairs: str,
+    pictures: Sequence[str],
+    texts: Sequence[str],
+    scorers: Sequence[Scorer],
+    rules: Rules,
+    out: Path,
+) -> tuple[str, str, dict[str, float]]:
+    """Write `judged.parquet` and `scores.parquet`; their names, and the frozen cuts.
+
+    The first: each pair with the score of the first of `scorers` that has the language of its text and, where it may
+    not stay, the reason. The second: the scores of all of them. `pictures` and `texts` are parts of vectors; what
+    they lack is taken from the warehouse.
+    """
+    with connect(warehouse) as con:
+        view(con, "pairs_in", [pairs], schemas.PAIRS)
+        view(con, "pictures_in", pictures, schemas.VECTORS)
+        view(con, "texts_in", texts, schemas.VECTORS)
+        con.register("scorers", _table(scorers))
+        con.execute(_VALUED)
+        con.execute(_SCORED)
+        cuts = [cut for scorer in scorers for cut in _cuts(con, rules, scorer, alone=len(scorers) == 1)]
+        scores = write(con, _SCORES, str(out / "scores.parquet"))
+        name = write(con, _judged(rules, cuts, scored=bool(scorers)), str(out / "judged.parquet"))
+    frozen = {cut.key: cut.value for cut in cuts}
+    (out / "cuts.json").write_text(json.dumps(frozen))
+    return name, scores, frozen
+
+
+def _table(scorers: Sequence[Scorer]) -> pa.Table:
+    languages = [list(one.languages) if one.languages is not None else None for one in scorers]
+    return pa.table(
+        {
+            "place": pa.array(range(len(scorers)), pa.int32()),
+            "model": pa.array([one.model for one in scorers], pa.string()),
+            "languages": pa.array(languages, pa.list_(pa.string())),
+        }
+    )
+
+
+def _of_subject(subject: str, run: str) -> str:
+    """The run's vectors, and those of the warehouse that it did not need to make."""
+    return f"""
+        SELECT subject_id, model, any_value(vector) AS vector FROM {run} GROUP BY ALL
+        UNION ALL BY NAME
+        SELECT subject_id, model, vector FROM lake.embeddings e
+        WHERE subject = {quoted(subject)} AND model IN (SELECT model FROM scorers)
+          AND NOT EXISTS (FROM {run} r WHERE r.subject_id = e.subject_id AND r.model = e.model)"""
+
+
+# the cosine of stored unit vectors, of every pair by every model that has the language of its text
+_VALUED = f"""
+    CREATE TEMP TABLE valued AS
+    WITH met AS (SELECT DISTINCT image_id, text_id, language FROM pairs_in),
+    pictures AS ({_of_subject("picture", "pictures_in")}),
+    words AS ({_of_subject("text", "texts_in")})
+    SELECT met.image_id, met.text_id, s.place, s.model, list_dot_product(p.vector, w.vector)::FLOAT AS score
+    FROM met JOIN scorers s ON s.languages IS NULL OR list_contains(s.languages, met.language)
+    LEFT JOIN pictures p ON p.subject_id = met.image_id AND p.model = s.model
+    LEFT JOIN words w ON w.subject_id = met.text_id AND w.model = s.model"""
+
+_SCORED = """
+    CREATE TEMP TABLE scored AS
+    WITH first AS (SELECT * FROM valued QUALIFY row_number() OVER (PARTITION BY image_id, text_id ORDER BY place) = 1)
+    SELECT pairs_in.*, first.model, first.score FROM pairs_in LEFT JOIN first USING (image_id, text_id)"""
+
+_SCORES = """
+    SELECT image_id, text_id, 'cosine' AS metric, model, score AS value FROM valued WHERE score IS NOT NULL
+    ORDER BY model, image_id, text_id"""
+
+
+def _cuts(con: duckdb.DuckDBPyConnection, rules: Rules, scorer: Scorer, *, alone: bool) -> list[_Cut]:
+    """What the scores of one model are held against; a fraction becomes the score at that place of its pool.
+
+    DataComp's rule: the cut is the (n * fraction)-th score from above, and a pair stays at or above it.
+    """
+    end = "" if alone else f":{scorer.name}"
+    cuts = []
+    least, most = (_of_model(bound, scorer.name) for bound in (rules.min_score, rules.max_score))
+    if least is not None:
+        cuts.append(_Cut(f"min_score{end}", scorer.model, "<", "clip_score_low", least))
+    if rules.top_fraction is not None:
+        found = con.execute(
+            """WITH pool AS (SELECT DISTINCT image_id, text_id, score FROM scored
+                             WHERE score IS NOT NULL AND model = $2)
+               SELECT score FROM pool ORDER BY score DESC
+               LIMIT 1 OFFSET (SELECT least(count(*) - 1, floor(count(*) * $1)::BIGINT) FROM pool)""",
+            [rules.top_fraction, scorer.model],
+        ).fetchall()
+        cuts += [_Cut(f"top_fraction_score{end}", scorer.model, "<", "clip_score_low", row[0]) for row in found]
+    if most is not None:
+        cuts.append(_Cut(f"max_score{end}", scorer.model, ">", "clip_score_high", most))
+    return cuts
+
+
+def _of_model(bound: Bound, name: str) -> float | None:
+    return bound.get(name) if isinstance(bound, Mapping) else bound
+
+
+def _judged(rules: Rules, cuts: Sequence[_Cut], *, scored: bool) -> str:
+    """SQL that holds each score against the cuts of its model, then caps the texts of a picture."""
+    fails = []
+    if scored:
+        fails.append(("model IS NULL", "clip_score_low", "'no model for its language'"))
+        fails.append(("score IS NULL", "clip_score_low", "'no score'"))
+    for cut in cuts:
+        # a cut that is a score of the pool is compared as it is stored, in 32 bits; DuckDB takes a bare number for a
+        # decimal and rounds that to another float
+        test = f"model = {quoted(cut.model)} AND score {cut.sign} '{cut.value!r}'::DOUBLE::FLOAT"
+        fails.append((test, cut.code, f"printf('%.4f {cut.sign} %.4f', score, {cut.value!r})"))
+    reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
+    detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
+    cap = rules.texts_per_image
+    over = f"failed IS NULL AND place > {cap}" if cap is not None else "false"
+    return f"""
+        WITH tested AS (SELECT *, {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed FROM scored),
+        placed AS (SELECT *, dense_rank() OVER (PARTITION BY image_id, failed IS NULL
+                                                ORDER BY score DESC NULLS LAST, text_id) AS place FROM tested)
+        SELECT image_id, text_id, role, candidate_id, score, model,
+               CASE WHEN {over} THEN 'not_selected' ELSE failed END AS reason,
+               CASE WHEN {over} THEN place || ' > {cap or 0} texts' {detail} END AS detail
+        FROM placed ORDER BY image_id, text_id, role, candidate_id"""
