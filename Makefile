@@ -18,9 +18,10 @@ check: .venv  ## format, lint, types, import contract
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-bench: .venv  ## what a run costs, as ratios
+bench: .venv bench-env  ## what a run costs, as ratios
 	$(PY) -m bench.run
 	$(PY) -m bench.fetch
+	$(PY) -m bench.look
 
 bench-env: .venv  ## the peers' own environments, for benches that compare
 	$(PY) -m bench.environments
