@@ -281,7 +281,7 @@ def _text_folders(model: Model, folder: Path, text: dict[str, Any]) -> tuple[Pat
     lacks = [] if tokenizer is not None and (beside or _has_vocabulary(tokenizer)) else [str(vocabulary)]
     lacks += [str(shape)] if shape and (tower is None or not (tower / "config.json").is_file()) else []
     if tokenizer is None or lacks:
-        loads = "\n".join(f"`hf download {name} --exclude '*.safetensors' '*.bin'`" for name in dict.fromkeys(lacks))
+        loads = " and ".join(f"`hf download {name} --exclude '*.safetensors' '*.bin'`" for name in dict.fromkeys(lacks))
         raise ModelMissing(
             f"The scoring model {called(model)} has the text tower {shape or vocabulary}, which is not all here:\n"
             f"{loads},\nthen run again; or curate without a scoring model: --recipe unscored"
@@ -325,8 +325,3 @@ def _out(model: Model) -> str:
         f"Get the weights (`hf download {hub}`, then run again; or point model.path at a local folder),\n"
         "or curate without a scoring model: --recipe unscored"
     )
-
-
-def model_identity(path: Path | str) -> str:
-    """The identity of the model in a local folder; ModelMissing without config or weights."""
-    return find_model(Model(path=str(path))).identity

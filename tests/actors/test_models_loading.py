@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import socket
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -13,10 +15,11 @@ import torch
 import transformers
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from actors.models.files import CONFIG, find_model
+from actors.models.batches import BATCH
+from actors.models.files import CONFIG, ModelMissing, find_model
 from actors.models.loading import LoadedModel, load
 from actors.models.prepare import Preprocessing
 from filters.recipe import Model
@@ -302,3 +305,107 @@ def test_a_model_of_transformers_sees_a_photo_as_in_its_own_loop(
     assert len({photo.size for photo in even}) > 1
     theirs, _ = _plainly_by_transformers(made(make), even, ("a",))
     assert _cosines(model.pictures(_prepared(even, model.preprocessing)), theirs).min() > 0.9999
+
+
+@pytest.mark.parametrize("make", OF_OPEN_CLIP + OF_TRANSFORMERS)
+def test_a_model_is_loaded_without_a_network(
+    make: Make, made: Callable[[Make], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = made(make)
+
+    def asked(*_: object) -> None:
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr(socket, "getaddrinfo", asked)
+    monkeypatch.setattr(socket.socket, "connect", asked)
+    assert _load(path=str(folder)).width in (24, 32)
+
+
+@pytest.mark.parametrize("make", OF_OPEN_CLIP + OF_TRANSFORMERS)
+def test_texts_of_many_lengths_keep_their_order_over_batches(make: Make, made: Callable[[Make], Path]) -> None:
+    model, many = _load(path=str(made(make))), TEXTS * (BATCH["cpu"] // len(TEXTS) + 1)
+    assert len(many) > BATCH["cpu"]
+    torch.testing.assert_close(model.texts(many)[-len(TEXTS) :], model.texts(TEXTS), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "longest"), [(_clip, 12), (_custom_text, 12), (_xlm_roberta, 40), (_nllb, 40), (_siglip, 64), (_coca, 76)]
+)
+def test_a_tower_is_shown_no_more_padding_than_it_heeds(
+    make: Make, longest: int, made: Callable[[Make], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = _load(path=str(made(make))), []
+    embed = torch.nn.Embedding.forward
+    monkeypatch.setattr(torch.nn.Embedding, "forward", lambda self, ids: seen.append(ids.shape[-1]) or embed(self, ids))
+    model.texts(["a large grey and white water bird"])
+    assert max(seen) <= longest
+    assert (max(seen) == longest) == (make in (_siglip, _coca))
+
+
+def test_siglip_tells_scale_and_bias_of_its_sigmoid(made: Callable[[Make], Path]) -> None:
+    for make, library in ((_siglip, "open_clip_model"), (_siglip_of_transformers, "model")):
+        weights = load_file(made(make) / f"{library}.safetensors")
+        model = _load(path=str(made(make)))
+        assert model.sigmoid
+        assert model.scale == pytest.approx(float(weights["logit_scale"].exp()))
+        assert model.bias == pytest.approx(float(weights["logit_bias"]))
+    assert (_load(path=str(made(_clip))).sigmoid, _load(path=str(made(_clip))).bias) == (False, 0)
+
+
+def test_a_checkpoint_of_a_training_and_its_config_say_what_the_folder_says(
+    made: Callable[[Make], Path], tmp_path: Path
+) -> None:
+    folder = made(_clip)
+    weights = load_file(folder / "open_clip_model.safetensors")
+    torch.save({"epoch": 5, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, tmp_path / "epoch_5.pt")
+    model = _load(checkpoint=str(tmp_path / "epoch_5.pt"), config=str(folder / CONFIG))
+    torch.testing.assert_close(model.texts(TEXTS), _load(path=str(folder)).texts(TEXTS))
+    assert model.preprocessing == _load(path=str(folder)).preprocessing
+
+
+def _refused(folder: Path) -> str:
+    with pytest.raises(ModelMissing) as missing:
+        _load(path=str(folder))
+    message = str(missing.value)
+    assert len(message.splitlines()) <= 3
+    assert "--recipe unscored" in message
+    return message
+
+
+def test_weights_that_were_cut_off_are_refused_by_name(tmp_path: Path, made: Callable[[Make], Path]) -> None:
+    folder = shutil.copytree(made(_clip), tmp_path / "m")
+    weights = folder / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert str(weights) in _refused(folder)
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path: Path, made: Callable[[Make], Path]) -> None:
+    folder = shutil.copytree(made(_clip), tmp_path / "m")
+    shutil.copy(made(_custom_text) / "open_clip_model.safetensors", folder)
+    assert "cannot be loaded" in _refused(folder)
+
+
+def test_weights_that_transformers_would_make_up_are_refused(tmp_path: Path, made: Callable[[Make], Path]) -> None:
+    folder = shutil.copytree(made(_chinese_clip), tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert "text_projection.weight" in _refused(folder)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path: Path, made: Callable[[Make], Path]) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+            return os.mkdir, (str(tmp_path / "trapped"),)
+
+    folder = shutil.copytree(made(_clip), tmp_path / "m")
+    (folder / "open_clip_model.safetensors").unlink()
+    torch.save({"state_dict": Trap()}, folder / "open_clip_pytorch_model.bin")
+    _refused(folder)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_preprocessing_that_no_batch_can_follow_is_refused(tmp_path: Path, made: Callable[[Make], Path]) -> None:
+    folder = shutil.copytree(made(_clip_of_transformers), tmp_path / "m")
+    transformers.CLIPImageProcessor(size={"shortest_edge": 36}, crop_size=32).save_pretrained(folder)
+    assert "way of resizing" in _refused(folder)
