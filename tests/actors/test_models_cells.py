@@ -48,13 +48,11 @@ def test_no_cell_is_empty_where_pictures_differ(count: int, seed: int, rounds: i
     assert set(nearest_cells(vectors, fit_cells(vectors, count, seed, rounds))) == set(range(count))
 
 
-def test_a_cell_that_loses_its_last_picture_starts_again_far_away() -> None:
-    """Opposite pictures average to nothing: the direction of their mean is none."""
-    vectors = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [1, 0], [-1, 0]], np.float32)
+def test_a_cell_whose_pictures_average_to_nothing_starts_again_at_one_of_them() -> None:
+    vectors = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
     for seed in range(8):
-        centres = fit_cells(vectors, 2, seed, 10)
-        assert np.isfinite(centres).all()
-        np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1, atol=1e-6)
+        (centre,) = fit_cells(vectors, 1, seed, 1)
+        assert centre.tolist() in vectors.tolist()
 
 
 def test_more_cells_than_pictures_that_differ_are_refused() -> None:
