@@ -98,6 +98,8 @@ def find_model(model: Model) -> FoundModel:
         )
     if config.name in PICTURE_CONFIGS:
         return _of_transformers(model, config.parent, config, weights)
+    if model.open_clip is not None:
+        _check_activation(model, config)
     return _of_open_clip(model, config, weights)
 
 
@@ -174,6 +176,20 @@ def _repository(model: Model) -> str:
         f"open_clip knows no weights {model.open_clip}. Tags of {architecture}: {known}.\n"
         "Name one as model.open_clip, or curate without a scoring model: --recipe unscored"
     )
+
+
+def _check_activation(model: Model, config: Path) -> None:
+    """Weights that were trained with QuickGELU compute something else without, and nothing fails."""
+    from open_clip.pretrained import get_pretrained_cfg
+
+    trained = bool(get_pretrained_cfg(*str(model.open_clip).split("/")).get("quick_gelu"))
+    told = bool(_read(config).get("model_cfg", {}).get("quick_gelu"))
+    if trained != told:
+        raise ModelMissing(
+            f"{config} says quick_gelu: {told}, open_clip's list says {trained} of {model.open_clip}.\n"
+            "Name the weights as model.checkpoint with a model.config that is right;\n"
+            "or curate without a scoring model: --recipe unscored"
+        )
 
 
 def _file(model: Model, name: str) -> Path:

@@ -87,6 +87,11 @@ def test_a_tag_of_open_clips_list_is_found_in_the_hub_cache_under_its_repository
     assert Path(find_model(Model(open_clip="ViT-B-32/laion2b_s34b_b79k")).config).parent == folder
 
 
+def test_a_repository_that_forgets_the_activation_of_its_weights_is_refused(cache: Path) -> None:
+    _cached(cache, "timm/vit_base_patch32_clip_224.openai", _files(SCORER))
+    assert "quick_gelu: False" in _refused(open_clip="ViT-B-32-quickgelu/openai")
+
+
 def test_a_tag_that_open_clip_does_not_know_is_told_with_those_that_it_does(cache: Path) -> None:
     assert "openai, laion400m_e31" in _refused(open_clip="ViT-B-32/laion99b")
 
