@@ -342,6 +342,16 @@ def test_a_tower_is_shown_no_more_padding_than_it_heeds(
     assert (max(seen) == longest) == (make in (_siglip, _coca))
 
 
+def test_nllb_is_told_the_language_by_its_config(made: Callable[[Make], Path], tmp_path: Path) -> None:
+    folder = made(_nllb)
+    config = json.loads((folder / CONFIG).read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"] = {"src_lang": "zho_Hans"}
+    chinese = shutil.copytree(folder, tmp_path / "m")
+    (chinese / CONFIG).write_text(json.dumps(config))
+    assert find_model(Model(path=str(chinese))).identity != find_model(Model(path=str(folder))).identity
+    assert not torch.allclose(_load(path=str(chinese)).texts(TEXTS), _load(path=str(folder)).texts(TEXTS), atol=1e-3)
+
+
 def test_siglip_tells_scale_and_bias_of_its_sigmoid(made: Callable[[Make], Path]) -> None:
     for make, library in ((_siglip, "open_clip_model"), (_siglip_of_transformers, "model")):
         weights = load_file(made(make) / f"{library}.safetensors")
