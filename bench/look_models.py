@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from actors.models.files import CONFIG
+from actors.models.layouts import CONFIG
 
 SEED = 360
 

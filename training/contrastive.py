@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actors.models.files import CONFIG, MERGES, locate
+from actors.models.layouts import CONFIG, MERGES
+from actors.models.places import locate
 from filters.recipe import Model, Training
 from training.data import Pool, is_held_out, load_evaluation, load_pairs
 from training.retrieval import recalls

@@ -2,57 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from actors.models.layouts import (
+    CHECKPOINTS,
+    CONFIG,
+    PICTURE_CONFIGS,
+    TYPES,
+    canonical,
+    digest,
+    has_vocabulary,
+    tokenizer_lines,
+    weights_of,
+)
 from actors.models.places import file_sha256, hub_folder, locate
 from filters.recipe import Model
-
-__all__ = ["CONFIG", "MERGES", "FoundModel", "ModelMissing", "check_same", "file_sha256", "find_model", "locate"]
-
-CONFIG = "open_clip_config.json"
-MERGES = "bpe_simple_vocab.txt.gz"
-# The order in which open_clip 3.3's factory picks a checkpoint from a folder (`_find_checkpoint_in_dir`).
-PREFERRED = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-    "model.safetensors",
-    "pytorch_model.bin",
-    "pytorch_model.pth",
-    "model.pth",
-)
-# What changes the tokens of a text, by the names that transformers and open_clip give these files.
-VOCABULARIES = (
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.txt",
-    "vocab.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-)
-TOKENIZER_FILES = (
-    MERGES,
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
-# In transformers' layout. SigLIP 2 of a fixed size calls itself siglip; the one that calls itself siglip2 (NaFlex)
-# takes pictures of any shape in patches, which one batch of prepared pictures is not.
-TYPES = ("altclip", "chinese_clip", "clip", "siglip")
-PICTURE_CONFIGS = ("preprocessor_config.json", "processor_config.json")
-CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth")
 
 
 class ModelMissing(Exception):
@@ -91,10 +58,10 @@ def find_model(model: Model) -> FoundModel:
     weights are not those that `sha256` names.
     """
     config, weights = _main_files(model)
-    digest = file_sha256(weights)
-    if model.sha256 and digest != model.sha256:
+    found = file_sha256(weights)
+    if model.sha256 and found != model.sha256:
         raise ModelMissing(
-            f"The weights {weights} have sha256 {digest}, the recipe wants {model.sha256}.\n{_out(model)}"
+            f"The weights {weights} have sha256 {found}, the recipe wants {model.sha256}.\n{_out(model)}"
         )
     if config.name in PICTURE_CONFIGS:
         return _of_transformers(model, config.parent, config, weights)
@@ -114,10 +81,10 @@ def check_same(found: FoundModel) -> None:
                 f"The model {found.name} lacks {path} on this machine.\n"
                 "Put the same files under the same path on every machine of the pool, then run again."
             )
-    digest = file_sha256(Path(found.weights))
-    if digest != found.weights_sha256:
+    actual = file_sha256(Path(found.weights))
+    if actual != found.weights_sha256:
         raise ModelMissing(
-            f"The weights {found.weights} have sha256 {digest} on this machine, the run began with\n"
+            f"The weights {found.weights} have sha256 {actual} on this machine, the run began with\n"
             f"{found.weights_sha256}. Put the same file on every machine of the pool, and run again."
         )
 
@@ -208,18 +175,6 @@ def _checkpoint(model: Model, name: str) -> Path:
     return file
 
 
-def weights_of(folder: Path) -> Path | None:
-    """The checkpoint that open_clip would load from `folder`, None where there is none."""
-    found = [f for f in folder.glob("*") if f.suffix in (".safetensors", ".bin", ".pth")]
-    if not found:
-        return None
-    rank = {name: place for place, name in enumerate(PREFERRED)}
-    return min(
-        found,
-        key=lambda f: (rank.get(f.name, len(rank)), f.suffix != ".safetensors", f.name),
-    )
-
-
 def _transformers_files(model: Model, folder: Path) -> tuple[Path, Path]:
     kind = _read(folder / "config.json").get("model_type")
     if kind not in TYPES:
@@ -231,7 +186,7 @@ def _transformers_files(model: Model, folder: Path) -> tuple[Path, Path]:
     weights = next((folder / w for w in ("model.safetensors", "pytorch_model.bin") if (folder / w).is_file()), None)
     lacks = [] if config else [PICTURE_CONFIGS[0]]
     lacks += [] if weights else ["weights in one file (model.safetensors or pytorch_model.bin)"]
-    lacks += [] if _has_vocabulary(folder) else ["its tokenizer's files"]
+    lacks += [] if has_vocabulary(folder) else ["its tokenizer's files"]
     if config is None or weights is None or lacks:
         raise ModelMissing(f"The scoring model {called(model)} lacks {' and '.join(lacks)} in {folder}.\n{_out(model)}")
     return config, weights
@@ -241,7 +196,7 @@ def _of_transformers(model: Model, folder: Path, config: Path, weights: Path) ->
     architecture, pictures = _read(folder / "config.json"), _read(config)
     for volatile in ("_name_or_path", "transformers_version"):
         architecture.pop(volatile, None)
-    digest, tokenizer = file_sha256(weights), _tokenizer_lines(folder)
+    sha256, tokenizer = file_sha256(weights), tokenizer_lines(folder)
     return FoundModel(
         name=model.name,
         languages=model.languages,
@@ -249,10 +204,10 @@ def _of_transformers(model: Model, folder: Path, config: Path, weights: Path) ->
         config=str(config),
         weights=str(weights),
         folder=str(folder),
-        identity=_hash(_canonical([architecture, pictures]), digest, *tokenizer),
-        weights_sha256=digest,
-        preprocessing=_hash(_canonical(pictures)),
-        tokenizer=_hash(*tokenizer),
+        identity=digest(canonical([architecture, pictures]), sha256, *tokenizer),
+        weights_sha256=sha256,
+        preprocessing=digest(canonical(pictures)),
+        tokenizer=digest(*tokenizer),
     )
 
 
@@ -266,7 +221,7 @@ def _of_open_clip(model: Model, config: Path, weights: Path) -> FoundModel:
         )
     text = told["model_cfg"].get("text_cfg", {})
     folder, tower = _text_folders(model, config.parent, text)
-    digest, tokenizer = file_sha256(weights), _tokenizer_lines(folder)
+    sha256, tokenizer = file_sha256(weights), tokenizer_lines(folder)
     shape = [f"tower={file_sha256(tower / 'config.json')}"] if tower else []
     size = told["model_cfg"].get("vision_cfg", {}).get("image_size")
     return FoundModel(
@@ -276,10 +231,10 @@ def _of_open_clip(model: Model, config: Path, weights: Path) -> FoundModel:
         config=str(config),
         weights=str(weights),
         folder=str(folder),
-        identity=_hash(_canonical([told["model_cfg"], told["preprocess_cfg"]]), digest, *tokenizer, *shape),
-        weights_sha256=digest,
-        preprocessing=_hash(_canonical([size, told["preprocess_cfg"]])),
-        tokenizer=_hash(_canonical([text.get("context_length"), text.get("tokenizer_kwargs")]), *tokenizer),
+        identity=digest(canonical([told["model_cfg"], told["preprocess_cfg"]]), sha256, *tokenizer, *shape),
+        weights_sha256=sha256,
+        preprocessing=digest(canonical([size, told["preprocess_cfg"]])),
+        tokenizer=digest(canonical([text.get("context_length"), text.get("tokenizer_kwargs")]), *tokenizer),
         tower=str(tower) if tower else None,
     )
 
@@ -291,10 +246,10 @@ def _text_folders(model: Model, folder: Path, text: dict[str, Any]) -> tuple[Pat
     one of them is nowhere.
     """
     vocabulary, shape = text.get("hf_tokenizer_name"), text.get("hf_model_name")
-    beside = not vocabulary or _has_vocabulary(folder)
+    beside = not vocabulary or has_vocabulary(folder)
     tokenizer = folder if beside else _named(str(vocabulary))
     tower = _named(str(shape)) if shape else None
-    lacks = [] if tokenizer is not None and (beside or _has_vocabulary(tokenizer)) else [str(vocabulary)]
+    lacks = [] if tokenizer is not None and (beside or has_vocabulary(tokenizer)) else [str(vocabulary)]
     lacks += [str(shape)] if shape and (tower is None or not (tower / "config.json").is_file()) else []
     if tokenizer is None or lacks:
         loads = " and ".join(f"`hf download {name} --exclude '*.safetensors' '*.bin'`" for name in dict.fromkeys(lacks))
@@ -309,14 +264,6 @@ def _named(name: str) -> Path | None:
     return locate(name) or hub_folder(name)
 
 
-def _has_vocabulary(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in VOCABULARIES)
-
-
-def _tokenizer_lines(folder: Path) -> list[str]:
-    return [f"{name}={file_sha256(folder / name)}" for name in TOKENIZER_FILES if (folder / name).is_file()]
-
-
 def _read(file: Path) -> dict[str, Any]:
     try:
         told = json.loads(file.read_text("utf-8"))
@@ -325,14 +272,6 @@ def _read(file: Path) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise ModelMissing(f"{file} holds no object.\nDownload it again, or write it anew.")
     return told
-
-
-def _canonical(told: object) -> str:
-    return json.dumps(told, sort_keys=True)
-
-
-def _hash(*lines: str) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
 
 
 def _out(model: Model) -> str:

@@ -14,7 +14,8 @@ from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncode
 from open_clip.transformer import TextTransformer, text_global_pool
 
 from actors.models.batches import Tokens, encode
-from actors.models.files import CONFIG, MERGES, FoundModel
+from actors.models.files import FoundModel
+from actors.models.layouts import CONFIG, MERGES
 from actors.models.prepare import Channels, Preprocessing
 
 KEPT = (".json", ".txt", ".model", ".gz")

@@ -9,7 +9,9 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 
-from actors.models.files import CONFIG, FoundModel, ModelMissing, check_same, file_sha256, find_model
+from actors.models.files import FoundModel, ModelMissing, check_same, find_model
+from actors.models.layouts import CONFIG
+from actors.models.places import file_sha256
 from filters.recipe import Model
 
 SCORER = Path(__file__).parents[2] / "demo" / "scorer"

@@ -19,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from actors.models.batches import BATCH
-from actors.models.files import CONFIG, ModelMissing, find_model
+from actors.models.files import ModelMissing, find_model
+from actors.models.layouts import CONFIG
 from actors.models.loading import LoadedModel, load
 from actors.models.prepare import Preprocessing
 from filters.recipe import Model

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from actors.models.files import CONFIG, TYPES, ModelMissing, find_model
+from actors.models.files import ModelMissing, find_model
+from actors.models.layouts import CONFIG, TYPES
 from filters.load import load_recipe
 from filters.recipe import Model
 
