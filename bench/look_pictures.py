@@ -35,7 +35,7 @@ PART_ROWS = 250
 def photos() -> list[Path]:
     """The real photos, in the order of their names; empty without the folder that ZEROMILL_TEST_DATA names."""
     folder = Path(os.environ.get(DATA, "")) / "data" / "photos"
-    if DATA not in os.environ or not folder.is_dir():
+    if DATA not in os.environ or not (folder / "captions.jsonl").is_file():
         return []
     return sorted(folder / told["file"] for told in _told(folder))
 

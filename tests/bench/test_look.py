@@ -87,10 +87,17 @@ def test_a_ceiling_is_its_rate_by_what_a_picture_needs() -> None:
     assert Ceiling("matrix", 900.0, "operations", 9.0).pictures == 100
 
 
-def test_pictures_are_the_same_each_time_and_all_differ(tmp_path: Path) -> None:
-    again = [[file.read_bytes() for file in build(tmp_path / name, 6)] for name in ("one", "other")]
-    assert again[0] == again[1]
-    assert len(set(again[0])) == 6
+def test_few_photos_make_many_pictures_that_all_differ_and_are_the_same_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(DATA, raising=False)
+    names = [file.name for file in build(tmp_path / "data" / "photos", 2)]
+    told = "".join(json.dumps({"file": name, "captions_en": ["a shape"]}) + "\n" for name in names)
+    (tmp_path / "data" / "photos" / "captions.jsonl").write_text(told)
+    monkeypatch.setenv(DATA, str(tmp_path))
+    one, other = ([file.read_bytes() for file in build(tmp_path / name, 10)] for name in ("one", "other"))
+    assert one == other
+    assert len(set(one)) == 10
 
 
 def test_without_photos_pictures_are_rendered_and_the_command_says_so(
