@@ -150,7 +150,7 @@ def _check_activation(model: Model, config: Path) -> None:
     from open_clip.pretrained import get_pretrained_cfg
 
     trained = bool(get_pretrained_cfg(*str(model.open_clip).split("/")).get("quick_gelu"))
-    told = bool(_read(config).get("model_cfg", {}).get("quick_gelu"))
+    told = bool((_read(config).get("model_cfg") or {}).get("quick_gelu"))
     if trained != told:
         raise ModelMissing(
             f"{config} says quick_gelu: {told}, open_clip's list says {trained} of {model.open_clip}.\n"

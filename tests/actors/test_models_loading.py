@@ -343,6 +343,26 @@ def test_a_tower_is_shown_no_more_padding_than_it_heeds(
     assert (max(seen) == longest) == (make in (_siglip, _coca))
 
 
+@pytest.mark.parametrize("make", OF_OPEN_CLIP + OF_TRANSFORMERS)
+def test_a_model_in_half_of_the_bits_says_about_the_same(make: Make, made: Callable[[Make], Path]) -> None:
+    whole, half = _load(path=str(made(make))), load(find_model(Model(path=str(made(make)))), "cpu", torch.bfloat16)
+    assert _cosines(half.texts(TEXTS).float(), whole.texts(TEXTS)).min() > 0.98
+    batch = torch.randn(2, 3, whole.preprocessing.height, whole.preprocessing.width)
+    assert _cosines(half.pictures(batch.bfloat16()).float(), whole.pictures(batch)).min() > 0.98
+    assert (half.scale, half.bias) == (whole.scale, whole.bias)
+
+
+def test_weights_of_transformers_that_are_no_safetensors_are_read_too(
+    made: Callable[[Make], Path], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(made(_chinese_clip), tmp_path / "m")
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    positions = {"text_model.embeddings.position_ids": torch.arange(64)[None]}  # as older versions wrote them
+    torch.save(weights | positions, folder / "pytorch_model.bin")
+    torch.testing.assert_close(_load(path=str(folder)).texts(TEXTS), _load(path=str(made(_chinese_clip))).texts(TEXTS))
+
+
 def test_nllb_is_told_the_language_by_its_config(made: Callable[[Make], Path], tmp_path: Path) -> None:
     folder = made(_nllb)
     config = json.loads((folder / CONFIG).read_text())
