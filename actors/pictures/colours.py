@@ -13,7 +13,7 @@ from actors.pictures.thumbnail import Pixels
 MOST = 5
 """Colours of a picture at most."""
 
-_SAMPLES = 2500  # pixels, about, that are counted: single ones, as means would mix what meets at an edge
+_SAMPLES = 1200  # pixels, about, that are counted: single ones, as means would mix what meets at an edge
 _BINS = 24  # the fullest of 8 x 8 x 8, of which colours are made
 _CLOSE = 48.0  # distance in RGB (black to white: 442) under which two bins are one colour; neighbours are 32 apart
 _LEAST = 0.02  # share of a colour: less is the seam between two areas

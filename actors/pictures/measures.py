@@ -114,7 +114,7 @@ def _to_32(lines: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32
     padded = np.zeros((pieces * height, side), np.float32)
     padded[:count] = lines
     short = (padded.reshape(pieces, height, side) @ weights).reshape(-1, _HASH_SIDE)[:count]
-    return np.rint(np.clip(short, 0, 255))
+    return np.rint(short.clip(0, 255, out=short), out=short)
 
 
 def _weights(side: int) -> Weights:

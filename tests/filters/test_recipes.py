@@ -173,8 +173,8 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
         ("name: a\ntexts:\n  filters:\n    - {filter: text_filename, a: 0}\n", ["text_filename has no settings"]),
         ("name: a\ntexts:\n  filters:\n    - {filter: text_sensitive, list: no.tsv}\n", ["texts.filters[0]", "no.tsv"]),
         (
-            "name: a\npictures:\n  filters:\n    - {filter: image_blurry}\n",
-            ["pictures.filters[0].sharpness", "required"],
+            "name: a\npictures:\n  filters:\n    - {filter: image_blurry, sharpness: 0}\n",
+            ["pictures.filters[0].sharpness", "greater than 0"],
         ),
         ("name: a\nfetch: {contact: call me}\n", ["fetch.contact", "e-mail address"]),
         ('name: a\nfetch: {contact: "https://e.org/\\r\\nX: y"}\n', ["fetch.contact", "e-mail address"]),
