@@ -151,7 +151,11 @@ def _run_of(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--workers", type=_count, metavar="N", help="actors at once (default: one a core)")
     made.add_argument(
-        "--gpu-share", type=float, default=1, metavar="X", help="of a card that each actor with a model has (default: 1)"
+        "--gpu-share",
+        type=float,
+        default=1,
+        metavar="X",
+        help="of a card that each actor with a model has (default: 1)",
     )
     _json(made)
 

@@ -252,7 +252,7 @@ class Recipe(Section):
                 raise ValueError(f"select.{key} names a model that is not there: of {', '.join(names) or 'none'}")
             if isinstance(bound, float) and len(names) > 1:
                 raise ValueError(
-                    f"scores of several models do not compare: select.{key} needs one each, such as {{{names[0]}: {bound}}}"
+                    f"scores of several models do not compare: select.{key} needs one each, {{{names[0]}: {bound}, ...}}"
                 )
         return self
 

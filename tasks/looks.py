@@ -65,8 +65,7 @@ def look(plan: Plan, fetched: Sequence[str]) -> tuple[list[str], list[str]]:
     seats = seats_of(plan, plan.models)
     build = partial(Looker, looking, seats.cpus)
     limit_s = HUNG_S + LOOK_EACH_S * max((pq.read_metadata(part).num_rows for part in fetched), default=0)
-    watch = LookWatch(min(seats.actors, max(len(left), 1)))
-    looked = make_parts(plan, "look", "pictures", build, jobs, _unlooked, seats, limit_s, watch.tell)
+    looked = make_parts(plan, "look", "pictures", build, jobs, _unlooked, seats, limit_s, LookWatch().tell)
     return looked, [job.vectors for job in jobs if Path(job.vectors).exists()]
 
 
@@ -109,16 +108,13 @@ def seats_of(plan: Plan, models: Sequence[FoundModel]) -> Seats:
 class LookWatch:
     """Where the time of looks went, over all actors, for the line of progress."""
 
-    actors: int
     seconds: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
-    forwards: int = 0
 
     def tell(self, looked: Looked) -> str:
         """Pictures per second of each device, and what it waited for most, with one more look counted in."""
         self.seconds.update(looked.seconds)
         self.rows[looked.device] += looked.rows
-        self.forwards += looked.forwards
         spent = max(sum(self.seconds.values()), 1e-9)
         most, longest = self.seconds.most_common(1)[0]
         each = ", ".join(f"{rows / spent:,.0f}/s an actor on {device}" for device, rows in self.rows.items())

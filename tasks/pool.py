@@ -113,11 +113,11 @@ def run_pool(
     """Build a tool in every actor, feed it `jobs`, and yield each with its result as it finishes.
 
     An actor has `cpus_each` CPUs and `gpus_each` cards, and runs `lanes` jobs at once. When it dies it is built again,
-    and the jobs that it had run once more, each alone so that blame is certain; one that takes its actor down CHANCES times while it is alone is set aside and the
-    rest go on. A job that runs for more than `limit_s` seconds is taken for hung: its actor is killed, and all goes on
-    as after a death. `made` finds the result of a job whose actor died before it could tell of it, or null: such a job
-    does not run again. A job that raises ends the pool with its exception. Jobs and results travel: pass names, never
-    pixels.
+    and the jobs that it had run once more, each alone so that blame is certain; one that takes its actor down CHANCES
+    times while it is alone is set aside and the rest go on. A job that runs for more than `limit_s` seconds is taken
+    for hung: its actor is killed, and all goes on as after a death. `made` finds the result of a job whose actor died
+    before it could tell of it, or null: such a job does not run again. A job that raises ends the pool with its
+    exception. Jobs and results travel: pass names, never pixels.
     """
     pool = _Pool(build, jobs, lanes, (cpus_each, gpus_each), limit_s, made)
     try:

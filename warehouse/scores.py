@@ -19,7 +19,7 @@ Bound = float | Mapping[str, float] | None
 
 @dataclass(frozen=True)
 class Scorer:
-    """A model that scores pairs: `name` in the recipe, identity `model`, and the `languages` of its texts, null: all."""
+    """A model that scores pairs: its `name` in the recipe, its identity `model`, and the `languages` that it reads."""
 
     name: str
     model: str

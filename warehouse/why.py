@@ -90,7 +90,22 @@ def _picture(con: duckdb.DuckDBPyConnection, url: str | None) -> list[str]:
         facts.append(f"picture {image}: {sides}, {nbytes} bytes, fetched {fetched:%Y-%m-%d %H:%M} UTC")
         if survivor is not None:
             facts.append(f"a copy of image {survivor} by {rule}, {distance} of 64 bits differ")
+        facts += _said(con, image)
     return facts
+
+
+def _said(con: duckdb.DuckDBPyConnection, image: int) -> list[str]:
+    """What heads and lists of concepts say of a picture."""
+    heads = con.execute(
+        "SELECT DISTINCT metric, value FROM picture_scores WHERE image_id = $1 ORDER BY metric, value", [image]
+    ).fetchall()
+    lists = con.execute(
+        """SELECT list, list(concept || printf(' %.2f', probability) ORDER BY place) FROM tags WHERE image_id = $1
+           GROUP BY list, model ORDER BY list, model""",
+        [image],
+    ).fetchall()
+    told = [f"heads say {', '.join(f'{name} {value:.2f}' for name, value in heads)}"] if heads else []
+    return told + [f"nearest of {name}: {', '.join(concepts)}" for name, concepts in lists]
 
 
 def _pairs(con: duckdb.DuckDBPyConnection, candidate: int) -> list[str]:
