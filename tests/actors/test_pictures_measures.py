@@ -282,6 +282,12 @@ def test_more_colours_than_are_kept_leave_the_most_frequent_ones() -> None:
     assert seen.colour_shares == pytest.approx(shares[:MOST], abs=0.02)
 
 
+def test_noise_without_a_frequent_colour_has_its_most_frequent_one() -> None:
+    seen = colours(np.random.default_rng(5).integers(0, 256, (120, 160, 3), np.uint8))
+    assert len(seen.codes) == 1
+    assert 0 < seen.shares[0] < 0.02
+
+
 shapes = st.tuples(st.integers(1, 700), st.integers(1, 700)) | st.sampled_from([(3, 5000), (5000, 3), (1, 8192)])
 
 
