@@ -8,13 +8,11 @@ from statistics import median
 
 from actors.models.encoder import PICTURES
 from app.show import say
-from bench.look_loops import Forward
 from bench.look_models import TINY, architecture
-from bench.look_ours import Ours
 from bench.look_place import Place
 from bench.look_roofline import Ceiling, Tower, ceilings
+from bench.look_works import ALL_STAY, actors, forwards
 from bench.report import Line, short
-from filters.recipe import Pictures
 
 LARGE, SMALL = "ViT-L-14", "ViT-B-32"
 EMBEDDED = {"cpu": 128, "cuda": 2_000}
@@ -37,12 +35,11 @@ def card(place: Place) -> Iterator[Line]:
 
 def _rates(place: Place, name: str) -> tuple[float, float]:
     """Pictures a second from JPEG bytes to written vectors, and of the forward alone."""
-    found, files = place.found(name), place.pictures(EMBEDDED[place.device])
-    parts = place.parts(files) * TURNS[place.device]
-    ours = place.race([Ours(tuple(parts), parts[0], place.out(), Pictures(), found, place.cores)])
-    pictures = len(files) * TURNS[place.device]
-    forward = place.race([Forward(found, pictures, place.device, place.cores)])
-    return pictures / ours.seconds, forward.gave[0] / forward.seconds
+    files = place.pictures(EMBEDDED[place.device])
+    parts, pictures = place.parts(files) * TURNS[place.device], len(files) * TURNS[place.device]
+    ours = place.race(actors(place, parts, name, ALL_STAY))
+    forward = place.race(forwards(place, pictures, name))
+    return pictures / ours.seconds, sum(forward.gave) / forward.seconds
 
 
 def _against(name: str, rate: float, bounds: dict[str, Ceiling]) -> Iterator[Line]:

@@ -29,8 +29,6 @@ QUALITY = 88
 LEAST_SIDE = 300
 """Pixels of a photo's shorter side: what is enlarged further has no detail that a decoder would meet."""
 
-PART_ROWS = 250
-
 
 def photos() -> list[Path]:
     """The real photos, in the order of their names; empty without the folder that ZEROMILL_TEST_DATA names."""
@@ -62,8 +60,8 @@ def build(folder: Path, count: int) -> list[Path]:
         return list(pool.map(partial(_write, folder, large), range(count), chunksize=50))
 
 
-def write_parts(files: Sequence[Path], folder: Path, rows: int = PART_ROWS) -> list[Path]:
-    """Parts as a fetch would leave them, of these files in their order."""
+def write_parts(files: Sequence[Path], folder: Path, rows: int) -> list[Path]:
+    """Parts of so many rows as a fetch would leave them, of these files in their order."""
     folder.mkdir()
     parts = []
     for start in range(0, len(files), rows):

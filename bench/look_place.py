@@ -63,13 +63,24 @@ class Place:
         return own + self.pictures(wanted)[: wanted - len(own)]
 
     def parts(self, files: Sequence[Path]) -> list[Path]:
-        """Fetched parts of these files, the work of several actors where there are as many cores."""
-        rows = max(1, min(250, -(-len(files) // self.cores)))
-        return write_parts(files, self.out(), rows)
+        """Fetched parts of these files, as many for each core, of at most PART_ROWS rows."""
+        pieces = self.cores * -(-len(files) // (PART_ROWS * self.cores))
+        return write_parts(files, self.out(), -(-len(files) // pieces))
 
     def out(self) -> Path:
         """A name for a folder that is not there yet."""
         return self.folder / f"out-{next(self._outs)}"
+
+    def seats(self, name: str) -> tuple[int, int]:
+        """Actors with a model, and cores of each, as the look stage takes them: all cores, if memory holds so many."""
+        from tasks.looks import ACTOR_BYTES, COPIES  # seconds, which no contestant has to wait for
+
+        if self.device == "cuda":
+            return 1, self.cores
+        room = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        needed = ACTOR_BYTES + COPIES * Path(self.found(name).weights).stat().st_size
+        actors = max(1, min(self.cores, room // needed))
+        return actors, self.cores // actors
 
     def model(self, name: str) -> Path:
         """The folder of an open_clip model with random weights."""
@@ -84,3 +95,5 @@ class Place:
 
 PICTURES = 2_000
 """That are built; works take the first so many of them."""
+
+PART_ROWS = 250

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -41,13 +44,12 @@ def embed(place: Place) -> Iterator[Line]:
     parts = place.parts(files)
     rates: dict[str, list[float]] = {"ours": [], "plain": [], "forward": []}
     for _ in range(place.rounds):
-        ours = _ours(place, parts, found)
-        raced = place.race([ours])
-        _tell_where(raced.gave[0], raced.seconds)
+        raced = place.race(actors(place, parts, B32, ALL_STAY))
+        _tell_where(raced.gave)
         rates["ours"].append(len(files) / raced.seconds)
         rates["plain"].append(len(files) / place.race([Plain(files, place.model(B32), place.device)]).seconds)
-        forward = place.race([Forward(found, len(files), place.device, place.cores)])
-        rates["forward"].append(forward.gave[0] / forward.seconds)
+        forward = place.race(forwards(place, len(files), B32))
+        rates["forward"].append(sum(forward.gave) / forward.seconds)
         _tell_round(rates)
     work = f"JPEG bytes to {B32} vectors"
     yield _line(f"{work}, against the plain loop", rates, "plain", 5.0)
@@ -81,12 +83,12 @@ def measures(place: Place) -> Iterator[Line]:
 
 def scores(place: Place) -> Iterator[Line]:
     """Pictures and texts to vectors and their cosine: ours, and clip-retrieval's loop."""
-    files, found = tuple(place.pictures(SCORED)), place.found(B32)
+    files = tuple(place.pictures(SCORED))
     texts, parts = tuple(captions(len(files))), place.parts(files)
     rates: dict[str, list[float]] = {"ours": [], "loop": []}
     for _ in range(place.rounds):
-        ours = place.race([OursScored(_ours(place, parts, found, unscored()), texts)])
-        rates["ours"].append(ours.gave[0] / ours.seconds)
+        ours = place.race(_scored(actors(place, parts, B32, unscored()), texts))
+        rates["ours"].append(sum(ours.gave) / ours.seconds)
         loop = place.race([Retrieval(files, texts, place.model(B32), place.out(), place.device, place.cores)])
         rates["loop"].append(loop.gave[0] / loop.seconds)
         _tell_round(rates)
@@ -95,34 +97,55 @@ def scores(place: Place) -> Iterator[Line]:
 
 def second(place: Place) -> Iterator[Line]:
     """Another recipe over pictures that one has looked at, against the first; without a forward pass."""
-    files, found = tuple(place.pictures(EMBEDDED)), place.found(B32)
+    files = tuple(place.pictures(EMBEDDED))
     parts = place.parts(files)
     rates: dict[str, list[float]] = {"second": [], "first": []}
     for _ in range(place.rounds):
-        first = _ours(place, parts, found, unscored())
-        raced = place.race([first])
-        rates["first"].append(len(files) / raced.seconds)
+        first = actors(place, parts, B32, unscored())
+        rates["first"].append(len(files) / place.race(first).seconds)
         other = Pictures(filters=({"filter": "image_too_small", "side": 250}, {"filter": "image_aspect", "limit": 2.5}))
-        again = place.race([Ours(first.parts, first.warm, place.out(), other, found, first.threads, earlier=first.out)])
-        passes = sum(done.forwards for done in again.gave[0])
-        if passes or sum(done.rows for done in again.gave[0]) != len(files):
+        out = place.out()
+        again = place.race([replace(one, out=out, pictures=other, earlier=one.out) for one in first])
+        done = [part for gave in again.gave for part in gave]
+        passes = sum(part.forwards for part in done)
+        if passes or sum(part.rows for part in done) != len(files):
             raise RuntimeError(f"The second recipe sent {passes} pictures through the model: nothing to compare.")
         rates["second"].append(len(files) / again.seconds)
         _tell_round(rates)
     yield _line("a second recipe over the same pictures, the look alone", rates, "first", 20.0, ours="second")
 
 
-def _ours(place: Place, parts: Sequence[Path], found: FoundModel, pictures: Pictures = ALL_STAY) -> Ours:
-    return Ours(tuple(parts), parts[0], place.out(), pictures, found, place.cores)
+def actors(place: Place, parts: Sequence[Path], name: str, pictures: Pictures) -> list[Ours]:
+    """Our contestants with a model, as many as the stage would have, each with its share of the parts."""
+    count, threads = place.seats(name)
+    found, out = place.found(name), place.out()
+    shares = [tuple(parts[one::count]) for one in range(min(count, len(parts)))]
+    return [Ours(share, parts[0], out, pictures, found, threads) for share in shares]
+
+
+def forwards(place: Place, pictures: int, name: str) -> list[Forward]:
+    """Its forward alone, by as many contestants with as many threads."""
+    count, threads = place.seats(name)
+    return [Forward(place.found(name), -(-pictures // count), place.device, threads) for _ in range(count)]
+
+
+def _scored(ours: Sequence[Ours], texts: Sequence[str]) -> list[OursScored]:
+    """Each with as many of the texts as its parts have rows, and a folder of its own for what is said of them."""
+    left, scored = iter(texts), []
+    for place, one in enumerate(ours):
+        rows = sum(pq.read_metadata(part).num_rows for part in one.parts)
+        scored.append(OursScored(replace(one, out=one.out / str(place)), tuple(islice(left, rows))))
+    return scored
 
 
 def _faithful(place: Place, found: FoundModel) -> Iterator[Line]:
     """1 - cosine between our vectors and the plain loop's in single precision, of the same photos."""
     files = tuple(place.untouched(COMPARED))
-    ours = _ours(place, place.parts(files), found)
-    place.race([ours])
+    parts = place.parts(files)
+    ours = actors(place, parts, B32, ALL_STAY)
+    place.race(ours)
     plain = place.race([Plain(files, place.model(B32), "cpu")]).gave[0]
-    off = 1 - (_vectors(ours, found, len(files)) * plain).sum(1)
+    off = 1 - (_vectors(parts, ours[0].out, found, len(files)) * plain).sum(1)
     apart = 1 - (plain[:-1] * plain[1:]).sum(1)
     say(f"for scale: 1 - cosine of one photo and the next is {apart.mean():.2g} on the mean, by these random weights")
     for name, value, bound in (("mean", off.mean(), MEAN_OFF), ("worst", off.max(), WORST_OFF)):
@@ -130,22 +153,21 @@ def _faithful(place: Place, found: FoundModel) -> Iterator[Line]:
         yield Line(work, float(value), bound, "", bound / float(value), 1.0)
 
 
-def _vectors(ours: Ours, found: FoundModel, count: int) -> NDArray[np.float32]:
+def _vectors(parts: Sequence[Path], out: Path, found: FoundModel, count: int) -> NDArray[np.float32]:
     """In the order of the files."""
-    ids = [one for part in ours.parts for one in pq.read_table(looked(part, ours.out))["image_id"].to_pylist()]
-    held = recalled([str(embedded(part, ours.out)) for part in ours.parts], ids, [found.identity])[found.identity]
+    ids = [one for part in parts for one in pq.read_table(looked(part, out))["image_id"].to_pylist()]
+    held = recalled([str(embedded(part, out)) for part in parts], ids, [found.identity])[found.identity]
     if len(ids) != count:
         raise RuntimeError(f"{len(ids)} of {count} photos were looked at; there is nothing to compare.")
     return np.stack([held[one] for one in ids])
 
 
-def _tell_where(done: Sequence[Looked], seconds: float) -> None:
-    spent: dict[str, float] = {}
-    for one in done:
-        for step, took in one.seconds.items():
-            spent[step] = spent.get(step, 0.0) + took
-    shares = ", ".join(f"{step} {took / seconds:.0%}" for step, took in spent.items())
-    say(f"ours waited for {shares}")
+def _tell_where(gave: Sequence[Sequence[Looked]]) -> None:
+    spent: Counter[str] = Counter()
+    for done in gave:
+        for one in done:
+            spent.update(one.seconds)
+    say("ours waited for " + ", ".join(f"{step} {took / spent.total():.0%}" for step, took in spent.items()))
 
 
 def _tell_round(rates: Mapping[str, Sequence[float]]) -> None:
