@@ -11,7 +11,7 @@ from typing import Any, Literal
 import open_clip
 import torch
 from open_clip.hf_model import ClsLastHiddenStatePooler, ClsPooler, HFTextEncoder, MeanPooler
-from open_clip.transformer import TextTransformer, text_global_pool
+from open_clip.transformer import TextTransformer, Transformer, text_global_pool
 
 from actors.models.batches import Tokens, encode
 from actors.models.files import FoundModel
@@ -70,6 +70,7 @@ class _TextTower:
         self._causal = isinstance(model, open_clip.CLIP) or isinstance(self._tower, TextTransformer)
         self._causal &= getattr(self._tower, "attn_mask", None) is not None and self._pool in ("argmax", "eos")
         self._causal &= getattr(self._tower, "cls_emb", None) is None
+        _run_length_first(getattr(self._tower, "transformer", None))
         masked = MeanPooler, ClsPooler, ClsLastHiddenStatePooler
         self._masked = isinstance(self._tower, HFTextEncoder) and isinstance(self._tower.pooler, masked)
 
@@ -105,6 +106,18 @@ class _TextTower:
         if isinstance(projection, torch.nn.Linear):
             return torch.nn.functional.linear(pooled, projection.weight, projection.bias)
         return pooled if projection is None else pooled @ projection
+
+
+def _run_length_first(transformer: object) -> None:
+    """Have a tower hold its tokens as (length, n, width): the same numbers, sooner.
+
+    Batch first, torch's attention with a mask copies its weights once per place of the text (profiled with 2.15).
+    """
+    if isinstance(transformer, Transformer):
+        attentions = [getattr(block, "attn", None) for block in transformer.resblocks]
+        if all(isinstance(one, torch.nn.MultiheadAttention) for one in attentions):
+            for part in (transformer, *attentions):
+                part.batch_first = False
 
 
 def load_tokenizer(folder: Path | str) -> Any:
