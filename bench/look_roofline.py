@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from actors.pictures.decode import Fault, decode
 from bench.look_place import Place
+from bench.look_stages import MAX_PIXELS, SCALE_TO
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +24,7 @@ HALF = 2
 
 _SIDES = {"cpu": 2048, "cuda": 8192}  # of the square matrices that are multiplied
 _ROOM = {"cpu": 1 << 28, "cuda": 1 << 32}  # bytes that are copied, far more than any cache holds
-_SENT = 512 * 224 * 224 * 3  # bytes of a batch on its way to the card
+_SENT = 1 << 28  # bytes of a batch on its way to the card
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,6 @@ class Tower:
         """To and from the device's memory, a picture."""
         return HALF * (self.weights() / batch + self.activations())
 
-    @property
-    def sent(self) -> int:
-        """Bytes of a picture that has its final size, as it goes to the card."""
-        return 3 * self.side**2
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -130,13 +126,22 @@ def ceilings(tower: Tower, place: Place, files: Sequence[Path], batch: int) -> l
     """What bounds pictures of `tower` here: matrix products, memory, the way to the card, decoding on all cores."""
     operations, moved, sent = place.race([Machine(place.device)]).gave[0]
     shares = [tuple(files[core :: place.cores]) for core in range(min(place.cores, len(files)))]
-    raced = place.race([Decoding(share, max(tower.side, 224)) for share in shares])
+    side = max(tower.side, SCALE_TO)
+    raced = place.race([Decoding(share, side) for share in shares])
     return [
         Ceiling("matrix", operations, "operations", tower.operations()),
         Ceiling("memory", moved, "bytes", tower.bytes_moved(batch)),
-        Ceiling("sending", sent, "bytes", tower.sent),
+        Ceiling("sending", sent, "bytes", canvas(files[:batch], side)),
         Ceiling("decode", sum(raced.gave) / raced.seconds, "pictures", 1),
     ]
+
+
+def canvas(files: Sequence[Path], side: int) -> int:
+    """Bytes of a picture as a card is sent it: on a canvas that holds each of the batch, decoded for a `side`."""
+    pictures = [decode(file.read_bytes(), MAX_PIXELS, side) for file in files]
+    shapes = [picture.pixels.shape for picture in pictures if not isinstance(picture, Fault)]
+    tall, wide = (int(max(shape[axis] for shape in shapes)) for axis in (0, 1))
+    return 3 * tall * wide
 
 
 def _ceilings(
@@ -166,4 +171,4 @@ def _fastest(run: Callable[[], object], device: str) -> float:
 
 def _decode(bodies: Sequence[bytes], side: int) -> int:
     """How many could be decoded."""
-    return sum(not isinstance(decode(body, 100_000_000, side), Fault) for body in bodies)
+    return sum(not isinstance(decode(body, MAX_PIXELS, side), Fault) for body in bodies)

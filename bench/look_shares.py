@@ -8,11 +8,8 @@ from app.show import say
 from bench.look_chart import Bar, chart
 from bench.look_juicer import juice
 from bench.look_place import Place
-from bench.look_stages import OurSteps, PlainSteps
+from bench.look_stages import SCALE_TO, OurSteps, PlainSteps
 from bench.look_works import B32, MEASURED
-
-SCALE_TO = 224
-"""What the shipped recipes' pictures are decoded to."""
 
 STEPS = 128
 """Pictures that are taken apart."""

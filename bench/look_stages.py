@@ -20,6 +20,9 @@ from bench.look_loops import PLAIN_BATCH, open_model
 
 MAX_PIXELS = 100_000_000
 
+SCALE_TO = 224
+"""What the shipped recipes' pictures are decoded to, unless a model needs more."""
+
 
 @dataclass
 class Clock:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench import look
@@ -21,7 +22,7 @@ from bench.look_chart import Bar, chart
 from bench.look_juicer import juice
 from bench.look_models import TINY, architecture, write_model
 from bench.look_pictures import DATA, build, photos
-from bench.look_roofline import Ceiling, Tower
+from bench.look_roofline import Ceiling, Tower, canvas
 
 PICTURES = 8
 
@@ -81,6 +82,14 @@ def test_weights_are_the_matrices_of_the_model() -> None:
 def test_a_larger_batch_reads_fewer_weights_a_picture() -> None:
     tower = Tower.of(architecture("ViT-B-32"))
     assert tower.bytes_moved(1) - tower.bytes_moved(64) == pytest.approx(2 * tower.weights() * 63 / 64)
+
+
+def test_a_card_is_sent_half_of_a_large_picture_upright_and_across_on_one_canvas(tmp_path: Path) -> None:
+    shapes = {"wide": (640, 480), "tall": (480, 640)}
+    for name, shape in shapes.items():
+        Image.new("RGB", shape, "red").save(tmp_path / f"{name}.jpg")
+    assert canvas([tmp_path / "wide.jpg"], 224) == 3 * 320 * 240
+    assert canvas([tmp_path / "wide.jpg", tmp_path / "tall.jpg"], 224) == 3 * 320 * 320
 
 
 def test_a_ceiling_is_its_rate_by_what_a_picture_needs() -> None:
