@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from actors.models.batches import Tokens, encode
 from actors.models.files import FoundModel
 from actors.models.layouts import CONFIG, MERGES
 from actors.models.prepare import Channels, Preprocessing
+from actors.models.vit import PlainTower, is_plain
 
 KEPT = (".json", ".txt", ".model", ".gz")
 """How the names of a tokenizer's files end."""
@@ -39,18 +40,20 @@ class OpenClipModel:
         self.sigmoid = self._model.logit_bias is not None
         self.bias = float(self._model.logit_bias) if self.sigmoid else 0.0
         self._device = torch.device("cpu")
+        self._look: Callable[[torch.Tensor], torch.Tensor] = self._model.encode_image
         self.width = int(self.texts(["a"]).shape[1])
 
     def move(self, device: torch.device, dtype: torch.dtype) -> None:
         """Hold the weights there and so from now on."""
         self._device = device
         self._model.to(device, dtype)
+        if is_plain(self._model.visual):
+            self._look = PlainTower(self._model.visual)
 
     def pictures(self, batch: torch.Tensor) -> torch.Tensor:
         """Vectors (n, width) of normalised pictures (n, 3, height, width), of any length."""
         with torch.inference_mode():
-            vectors: torch.Tensor = self._model.encode_image(batch)
-        return vectors
+            return self._look(batch)
 
     def texts(self, texts: Sequence[str]) -> torch.Tensor:
         """Vectors (n, width) of texts, of any length; what exceeds the context is cut off."""
