@@ -183,6 +183,7 @@ class Select(Section):
     min_score: float | dict[str, float] | None = Field(default=None, description="of several models: one a name")
     max_score: float | dict[str, float] | None = Field(default=None, description="of several models: one a name")
     top_fraction: float | None = Field(default=None, gt=0, le=1)
+    min_heads: dict[str, float] = Field(default={}, description="least value of a head, by its name")
     texts_per_image: int | None = Field(default=None, ge=1)
 
 
@@ -252,7 +253,8 @@ class Recipe(Section):
                 raise ValueError(f"select.{key} names a model that is not there: of {', '.join(names) or 'none'}")
             if isinstance(bound, float) and len(names) > 1:
                 raise ValueError(
-                    f"scores of several models do not compare: select.{key} needs one each, {{{names[0]}: {bound}, ...}}"
+                    f"scores of several models do not compare: select.{key} needs one each, "
+                    f"such as {{{names[0]}: {bound}}}"
                 )
         return self
 

@@ -236,12 +236,12 @@ def _pairs(plan: Plan, parts: _Parts) -> None:
     """Align and select."""
     with step("align") as said:
         made = make_pairs(plan, parts.sifted, parts.texts, parts.looked, parts.joined)
-        again, vectors = look_again(plan, made, parts.vectors)
+        again, vectors = look_again(plan, made, parts.looked, parts.vectors)
         parts.looked, parts.vectors = [*parts.looked, *again], [*parts.vectors, *vectors]
         parts.embedded = embed_texts(plan, made, parts.texts)
         said.append(f"{rows_of([made])} pairs to judge")
     with step("select") as said:
-        parts.judged, parts.scores, parts.cuts = judge_pairs(plan, made, parts.vectors, parts.embedded)
+        parts.judged, parts.scores, parts.cuts = judge_pairs(plan, made, parts.looked, parts.vectors, parts.embedded)
         said += [f"{name} {value:.4f}" for name, value in parts.cuts.items()] or ["no cut"]
 
 

@@ -70,9 +70,9 @@ def look(plan: Plan, fetched: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 @task(name="look-again", cache_policy=NO_CACHE)
-def look_again(plan: Plan, pairs: str, vectors: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Embed survivors of earlier runs that a model has not seen; the parts, none where nothing is missing."""
-    part = missing_pictures(plan.warehouse, pairs, vectors, plan.scorers, plan.folder)
+def look_again(plan: Plan, pairs: str, looked: Sequence[str], vectors: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Look at survivors of earlier runs that a model or a head has not seen; none where nothing is missing."""
+    part = missing_pictures(plan.warehouse, pairs, looked, vectors, plan.scorers, plan.listened, plan.folder)
     return ([], []) if part is None else look.fn(plan, [part])
 
 

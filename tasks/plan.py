@@ -27,7 +27,7 @@ from warehouse.ingest import check_source, source_hash
 from warehouse.lake import anywhere, exists, locate, shown
 from warehouse.publish import HeadFacts, TagFacts
 from warehouse.releases import check_free, released_as
-from warehouse.scores import Scorer
+from warehouse.scores import Said, Scorer
 
 VERSION = "1"
 """Of what a run does as a whole: raised when the same source and recipe would give another release."""
@@ -71,6 +71,11 @@ class Plan:
     def scorers(self) -> tuple[Scorer, ...]:
         """The models as those who score pairs, in the order in which they are asked."""
         return tuple(Scorer(model.name, model.identity, model.languages) for model in self.models)
+
+    @property
+    def listened(self) -> tuple[Said, ...]:
+        """The heads by which pairs are selected."""
+        return tuple(Said(head.name, head.head) for head in self.heads if head.name in self.recipe.select.min_heads)
 
     @property
     def work(self) -> Path:
@@ -148,8 +153,14 @@ def make_plan(
 
 
 def heads_facts(recipe: Recipe, models: Sequence[FoundModel]) -> tuple[HeadFacts, ...]:
-    """The recipe's heads by name, model and content; HeadError where one does not fit."""
+    """The recipe's heads by name, model and content; HeadError or PlanError where one does not fit."""
     heads = heads_of(recipe, {model.identity: model.name for model in models})
+    missing = recipe.select.min_heads.keys() - {head.name for head in heads}
+    if missing:
+        raise PlanError(
+            f"select.min_heads names the head {min(missing)}, which no file of `heads` is.\n"
+            "Add its file to `heads`, or drop it there."
+        )
     files = [file_sha256(Path(head.file))[:16] for head in recipe.heads]
     return tuple(HeadFacts(head.name, head.model, file) for head, file in zip(heads, files, strict=True))
 

@@ -52,11 +52,13 @@ def make_pairs(plan: Plan, sifted: str, texts: str, looked: Sequence[str], joine
 
 @task(name="select", cache_policy=NO_CACHE)
 def judge_pairs(
-    plan: Plan, made: str, vectors: Sequence[str], embedded: Sequence[str]
+    plan: Plan, made: str, looked: Sequence[str], vectors: Sequence[str], embedded: Sequence[str]
 ) -> tuple[str, str, dict[str, float]]:
     """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts)."""
     rules = scores.Rules(**plan.recipe.select.model_dump())
-    return scores.judge(plan.warehouse, made, vectors, embedded, plan.scorers, rules, plan.folder)
+    return scores.judge(
+        plan.warehouse, made, looked, vectors, embedded, plan.scorers, plan.listened, rules, plan.folder
+    )
 
 
 @task(name="ledger", cache_policy=NO_CACHE)

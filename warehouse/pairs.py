@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from warehouse import schemas
 from warehouse.ids import fingerprint
 from warehouse.lake import connect, quoted, sized, view, write
-from warehouse.scores import Scorer
+from warehouse.scores import Said, Scorer
 
 TEXTS_A_PART = 4096
 
@@ -62,9 +62,15 @@ def _text_part(texts: pa.Table, folder: Path) -> str:
 
 
 def missing_pictures(
-    warehouse: str, pairs: str, vectors: Sequence[str], scorers: Sequence[Scorer], out: Path
+    warehouse: str,
+    pairs: str,
+    looked: Sequence[str],
+    vectors: Sequence[str],
+    scorers: Sequence[Scorer],
+    said: Sequence[Said],
+    out: Path,
 ) -> str | None:
-    """Write survivors of earlier runs that a scorer has not embedded as a fetch part, to be looked at again.
+    """Write survivors of earlier runs that a scorer or a head has not seen as a fetch part, to be looked at again.
 
     The part is named by what it holds. Its URLs are SURVIVOR with the picture's id: the address may show another
     picture by now, and stand in this run with a row of its own.
@@ -75,6 +81,9 @@ def missing_pictures(
         con.execute("CREATE TEMP TABLE wanted (image_id BIGINT)")
         for scorer in scorers:
             con.execute(f"INSERT INTO wanted {_WANTED}", [scorer.model])
+        view(con, "looked", looked, schemas.LOOKED)
+        for head in said:
+            con.execute(f"INSERT INTO wanted {_UNHEARD}", [head.name, head.head])
         ids = [str(row[0]) for row in con.execute("SELECT DISTINCT image_id FROM wanted ORDER BY image_id").fetchall()]
         if not ids:
             return None
@@ -90,3 +99,8 @@ _WANTED = """
     SELECT DISTINCT image_id FROM pairs_in
     WHERE image_id NOT IN (SELECT subject_id FROM vectors_in WHERE model = $1)
       AND image_id NOT IN (SELECT subject_id FROM lake.embeddings WHERE subject = 'picture' AND model = $1)"""
+
+_UNHEARD = """
+    SELECT DISTINCT image_id FROM pairs_in
+    WHERE image_id NOT IN (SELECT image_id FROM looked WHERE list_contains(heads, $1))
+      AND image_id NOT IN (SELECT image_id FROM lake.picture_scores WHERE metric = $1 AND head = $2)"""

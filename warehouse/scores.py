@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
@@ -27,6 +27,14 @@ class Scorer:
 
 
 @dataclass(frozen=True)
+class Said:
+    """A head that pairs are selected by: its name, and the hash of its file."""
+
+    name: str
+    head: str
+
+
+@dataclass(frozen=True)
 class Rules:
     """Which scored pairs stay; null asks nothing. Without a model no pair has a score and only the cap applies."""
 
@@ -34,6 +42,7 @@ class Rules:
     max_score: Bound
     top_fraction: float | None
     texts_per_image: int | None
+    min_heads: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,9 +59,11 @@ class _Cut:
 def judge(
     warehouse: str,
     pairs: str,
+    looked: Sequence[str],
     pictures: Sequence[str],
     texts: Sequence[str],
     scorers: Sequence[Scorer],
+    said: Sequence[Said],
     rules: Rules,
     out: Path,
 ) -> tuple[str, str, dict[str, float]]:
@@ -60,13 +71,17 @@ def judge(
 
     The first: each pair with the score of the first of `scorers` that has the language of its text and, where it may
     not stay, the reason. The second: the scores of all of them. `pictures` and `texts` are parts of vectors; what
-    they lack is taken from the warehouse.
+    they lack is taken from the warehouse. `said` is what the heads of `rules.min_heads` say of pictures.
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
         view(con, "pictures_in", pictures, schemas.VECTORS)
         view(con, "texts_in", texts, schemas.VECTORS)
         con.register("scorers", _table(scorers))
+        view(con, "looked", looked, schemas.LOOKED)
+        con.execute("CREATE TEMP TABLE heads_in (image_id BIGINT, head VARCHAR, value FLOAT)")
+        for one in said:
+            con.execute(f"INSERT INTO heads_in {_SAID}", [one.name, one.head])
         con.execute(_VALUED)
         con.execute(_SCORED)
         cuts = [cut for scorer in scorers for cut in _cuts(con, rules, scorer, alone=len(scorers) == 1)]
@@ -98,6 +113,15 @@ def _of_subject(subject: str, run: str) -> str:
           AND NOT EXISTS (FROM {run} r WHERE r.subject_id = e.subject_id AND r.model = e.model)"""
 
 
+# what a head says of every picture: in this run, or in an earlier one by the very same head
+_SAID = """
+    WITH own AS (SELECT DISTINCT image_id, head_values[list_position(heads, $1)] AS value FROM looked
+                 WHERE list_contains(heads, $1))
+    SELECT image_id, $1 AS head, value FROM own
+    UNION ALL
+    SELECT image_id, $1, value FROM lake.picture_scores
+    WHERE metric = $1 AND head = $2 AND image_id NOT IN (SELECT image_id FROM own)"""
+
 # the cosine of stored unit vectors, of every pair by every model that has the language of its text
 _VALUED = f"""
     CREATE TEMP TABLE valued AS
@@ -112,7 +136,8 @@ _VALUED = f"""
 _SCORED = """
     CREATE TEMP TABLE scored AS
     WITH first AS (SELECT * FROM valued QUALIFY row_number() OVER (PARTITION BY image_id, text_id ORDER BY place) = 1)
-    SELECT pairs_in.*, first.model, first.score FROM pairs_in LEFT JOIN first USING (image_id, text_id)"""
+    SELECT pairs_in.*, first.model, first.score, said FROM pairs_in LEFT JOIN first USING (image_id, text_id)
+    LEFT JOIN (SELECT image_id, map(list(head), list(value)) AS said FROM heads_in GROUP BY ALL) USING (image_id)"""
 
 _SCORES = """
     SELECT image_id, text_id, 'cosine' AS metric, model, score AS value FROM valued WHERE score IS NOT NULL
@@ -158,6 +183,10 @@ def _judged(rules: Rules, cuts: Sequence[_Cut], *, scored: bool) -> str:
         # decimal and rounds that to another float
         test = f"model = {quoted(cut.model)} AND score {cut.sign} '{cut.value!r}'::DOUBLE::FLOAT"
         fails.append((test, cut.code, f"printf('%.4f {cut.sign} %.4f', score, {cut.value!r})"))
+    for name, least in rules.min_heads.items():
+        value = f"said[{quoted(name)}]"
+        told = f"coalesce(printf('%s %.2f < %g', {quoted(name)}, {value}, {least!r}), {quoted(name + ': no value')})"
+        fails.append((f"coalesce({value} < '{least!r}'::DOUBLE::FLOAT, true)", "not_selected", told))
     reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
     detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
     cap = rules.texts_per_image

@@ -215,7 +215,9 @@ class World:
         embedded = (self.vectors(model, words),) if words else ()
         embeds = {shot.image_id: shot.vector for shot in seen.values() if shot and shot.vector and not shot.reason}
         pictured = (self.vectors(model, embeds),)
-        judged, scored, _ = scores.judge(self.warehouse, made, pictured, embedded, scorer(model), rules, out)
+        judged, scored, _ = scores.judge(
+            self.warehouse, made, [looked], pictured, embedded, scorer(model), [], rules, out
+        )
         told = ledger.make_ledger(self.warehouse, sifted, [looked], joined, judged, out, published=published)
         return Milled(
             ledger={row["candidate_id"]: row for row in self.rows_in(told)},

@@ -12,7 +12,7 @@ import pytest
 from warehouse import schemas
 from warehouse.lake import connect
 from warehouse.pairs import SURVIVOR, make_pairs, missing_pictures, missing_texts
-from warehouse.scores import Rules, Scorer, judge
+from warehouse.scores import Rules, Said, Scorer, judge
 
 if TYPE_CHECKING:
     from conftest import World
@@ -41,9 +41,11 @@ def _judge(
     name, _, cuts = judge(
         world.warehouse,
         world.part(schemas.PAIRS, pairs),
+        [],
         [world.vectors(model, pictures)],
         [world.vectors(model, words)],
         scorer(model),
+        [],
         rules,
         out,
     )
@@ -119,9 +121,9 @@ def test_what_the_warehouse_has_embedded_is_not_asked_for_again_and_is_used(worl
             ('text', 1, 'm', [0.5]), ('text', 2, 'other', [0.5]), ('picture', 5, 'm', [0.5]), ('text', 5, 'm', [9])""")
     (left,) = missing_texts(world.warehouse, pairs, texts, scorer("m")[0], world.folder())
     assert world.rows_in(left) == [{"text_id": 2, "norm": "text 2"}]
-    assert missing_pictures(world.warehouse, pairs, [], scorer("m"), world.folder()) is None
+    assert missing_pictures(world.warehouse, pairs, [], [], scorer("m"), [], world.folder()) is None
     words, everything = [world.vectors("m", {2: [1.0]})], Rules(None, None, None, None)
-    name, _, _ = judge(world.warehouse, pairs, [], words, scorer("m"), everything, world.folder())
+    name, _, _ = judge(world.warehouse, pairs, [], [], words, scorer("m"), [], everything, world.folder())
     assert [row["score"] for row in world.rows_in(name)] == [0.25, 0.5]
 
 
@@ -134,12 +136,12 @@ def test_a_survivor_that_a_model_has_not_seen_is_looked_at_again_apart_from_its_
     shown = {url: world.shot("changed", phash=0x0F0F0F0F0F0F0F0F), other: world.shot("copy", phash=1)}
     again = world.mill(log, dict(shown), run_id="run-two")
     pairs = world.part(schemas.PAIRS, [{**row, "own_image": row["image_id"]} for row in again.judged])
-    part = missing_pictures(world.warehouse, pairs, again.run.vectors, scorer("m"), world.folder())
+    part = missing_pictures(world.warehouse, pairs, [], again.run.vectors, scorer("m"), [], world.folder())
     assert part is not None
     (row,) = [row for row in world.rows_in(part) if row["bytes"] == old.data]
     assert (row["url"], row["sha256"], row["reason"]) == (f"{SURVIVOR}{old.image_id}", old.sha256, None)
     everything = world.part(schemas.PAIRS, [{"image_id": one.image_id} for one in (old, old_too)])
-    more = missing_pictures(world.warehouse, everything, again.run.vectors, scorer("m"), world.folder())
+    more = missing_pictures(world.warehouse, everything, [], again.run.vectors, scorer("m"), [], world.folder())
     assert more is not None
     assert Path(more).name != Path(part).name, "other survivors are another part: it is known by its name"
 
@@ -153,7 +155,7 @@ def _routed(world: World, rules: Rules) -> tuple[list[Row], list[Row], dict[str,
     pictures = [world.vectors(model, {one: [1.0] for one in languages}) for model in scores]
     texts = [world.vectors(model, {n: [score] for n, score in held.items()}) for model, held in scores.items()]
     part = world.part(schemas.PAIRS, pairs)
-    judged, scored, cuts = judge(world.warehouse, part, pictures, texts, scorers, rules, world.folder())
+    judged, scored, cuts = judge(world.warehouse, part, [], pictures, texts, scorers, [], rules, world.folder())
     return world.rows_in(judged), world.rows_in(scored), cuts
 
 
@@ -184,3 +186,36 @@ def test_a_model_is_asked_for_texts_of_its_languages_only(bare: World) -> None:
     pairs, texts = bare.part(schemas.PAIRS, rows), bare.part(schemas.SIFTED_TEXTS, told)
     (part,) = missing_texts(bare.warehouse, pairs, texts, Scorer("east", "e", ("zh",)), bare.folder())
     assert bare.rows_in(part) == [{"text_id": 2, "norm": "text 2"}]
+
+
+def test_pictures_are_selected_by_the_least_value_of_a_head_of_this_run_or_an_earlier_one(world: World) -> None:
+    rows = [{"image_id": n, "text_id": 1, "candidate_id": n, "language": "en"} for n in range(1, 5)]
+    seen = [{"image_id": n, "heads": ["beauty"], "head_values": [value]} for n, value in ((1, 5.0), (2, 4.5))]
+    looked, pairs = [world.part(schemas.LOOKED, seen)], world.part(schemas.PAIRS, rows)
+    with connect(world.warehouse) as con:
+        con.execute("""INSERT INTO lake.picture_scores VALUES
+            (1, 'beauty', 'm', 'this', 1), (3, 'beauty', 'm', 'this', 6), (4, 'beauty', 'm', 'another', 9)""")
+    pictures, texts = world.vectors("m", {n: [1.0] for n in range(1, 5)}), world.vectors("m", {1: [1.0]})
+    rules, said = Rules(None, None, None, None, {"beauty": 5.0}), [Said("beauty", "this")]
+    name, _, _ = judge(world.warehouse, pairs, looked, [pictures], [texts], scorer("m"), said, rules, world.folder())
+    assert [(row["reason"], row["detail"]) for row in world.rows_in(name)] == [
+        (None, None),
+        ("not_selected", "beauty 4.50 < 5"),
+        (None, None),
+        ("not_selected", "beauty: no value"),
+    ]
+
+
+def test_a_survivor_that_a_head_has_not_judged_is_looked_at_again(world: World) -> None:
+    old = world.shot("old")
+    world.publish(
+        world.mill([{"candidate_id": 1, "url": "http://a.example/1", "texts": ["a cat"]}], {"http://a.example/1": old})
+    )
+    pairs = world.part(schemas.PAIRS, [{"image_id": old.image_id, "text_id": 1, "candidate_id": 1}])
+    asked = (world.warehouse, pairs, [], [], (), [Said("beauty", "this")])
+    part = missing_pictures(*asked, world.folder())
+    assert part is not None
+    assert [row["sha256"] for row in world.rows_in(part)] == [old.sha256]
+    with connect(world.warehouse) as con:
+        con.execute("INSERT INTO lake.picture_scores VALUES ($1, 'beauty', 'm', 'this', 1)", [old.image_id])
+    assert missing_pictures(*asked, world.folder()) is None
