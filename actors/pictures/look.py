@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # of decode and measures on a core against 458/s at 256; 799 of 803 photos keep ImageHash's hash, 4 differ by 2 bits.
 _SCALE_TO = 224
 _CHUNK = {"cpu": 64, "cuda": 512}  # pictures; bounds the memory that bytes and pixels take, three being under way
+_CORES_A_DECODER = 4  # a ViT-B/32 in bfloat16 takes a CPU ten times as long as decoding for it
 _BEFORE_DECODING = "image_hash_listed"  # the one filter that stands before the decoder's own reasons
 
 NO_HEADS: Mapping[str, pa.Array] = {}
@@ -118,12 +119,12 @@ class _Chunk:
 class Looker:
     """Looks at parts: decodes each distinct picture once, measures, filters and, with models, embeds it."""
 
-    def __init__(self, looking: Looking, threads: int = 1) -> None:
-        """`threads` decode beside the models, which are loaded when the first picture has to go through them."""
-        self._looking, self._threads = looking, threads
+    def __init__(self, looking: Looking, cores: int = 1) -> None:
+        """`cores` are this process's own. Models are loaded when the first picture has to be decoded for them."""
+        self._looking, self._cores = looking, cores
         self._before, self._after = around_embedding(chosen(looking.pictures.filters, "picture"))
         self._readout = Readout(looking.heads, looking.tags)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._pool: ThreadPoolExecutor | None = None
         self._encoders: tuple[Encoder, ...] = ()
         cv2.setNumThreads(0)  # the pool is the parallelism
 
@@ -144,7 +145,7 @@ class Looker:
             seen = self._read_out(pa.concat_tables(tables), vectors)
             write_vectors(vectors, job.vectors)
             write(_of_rows(fetched, seen), job.out)
-        done.rows, done.device = fetched.num_rows, self._encoders[0].device if self._encoders else "cpu"
+        done.rows, done.device = fetched.num_rows, self._device
         return done
 
     @property
@@ -166,11 +167,10 @@ class Looker:
         """Pictures, decoded and sent through the models; the next ones decode meanwhile, and one chunk waits sent."""
         if not to_do:
             return
-        self._load()
-        size = _CHUNK[self._encoders[0].device if self._encoders else "cpu"]
+        pool = self._start()
         before = sum(encoder.forwards for encoder in self._encoders)
         waiting = None
-        for sights in self._ahead(_bodies(part, to_do, size), done):
+        for sights in self._ahead(pool, _bodies(part, to_do, _CHUNK[self._device]), done):
             done.decoded += len(sights)
             with done.clock("forward"):
                 chunk = self._send(sights, to_do, vectors)
@@ -181,17 +181,31 @@ class Looker:
             yield waiting
         done.forwards = sum(encoder.forwards for encoder in self._encoders) - before
 
-    def _load(self) -> None:
-        if self._looking.models and not self._encoders:
-            from actors.models.encoder import Encoder  # torch takes seconds to import, and most lookers have no model
+    @property
+    def _device(self) -> str:
+        return self._encoders[0].device if self._encoders else "cpu"
 
-            self._encoders = tuple(Encoder(model, threads=self._threads) for model in self._looking.models)
+    def _start(self) -> ThreadPoolExecutor:
+        """Load the models, once, and give the threads that decode beside them.
 
-    def _ahead(self, chunks: Iterator[list[Row]], done: Looked) -> Iterator[list[_Sight]]:
+        Where the models compute on the same cores few are enough, and more would make the models' own threads, of
+        which all wait for the last one, wait longer.
+        """
+        if self._pool is None:
+            if self._looking.models:
+                from actors.models.encoder import Encoder  # torch takes seconds to import, and not all have a model
+
+                self._encoders = tuple(Encoder(model, threads=self._cores) for model in self._looking.models)
+            shared = bool(self._encoders) and self._device == "cpu"
+            threads = max(1, self._cores // _CORES_A_DECODER) if shared else self._cores
+            self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        return self._pool
+
+    def _ahead(self, pool: ThreadPoolExecutor, chunks: Iterator[list[Row]], done: Looked) -> Iterator[list[_Sight]]:
         """Each chunk decoded; the next one is read and handed to the pool before this one is given."""
         waiting: list[Future[_Sight]] | None = None
         for chunk in chain(chunks, [None]):
-            started = None if chunk is None else [self._pool.submit(self._see, row) for row in chunk]
+            started = None if chunk is None else [pool.submit(self._see, row) for row in chunk]
             if waiting is not None:
                 with done.clock("decode"):
                     sights = [future.result() for future in waiting]

@@ -137,7 +137,7 @@ def test_more_rows_than_a_batch_keep_their_order_on_any_number_of_threads(tmp_pa
     for folder in ("one", "four"):
         (tmp_path / folder).mkdir()
     one = look(tmp_path / "one", rows)
-    assert one == look(tmp_path / "four", rows, Looker(PLAIN, threads=4))
+    assert one == look(tmp_path / "four", rows, Looker(PLAIN, cores=4))
     assert [row["sha256"] for row in one] == [row["sha256"] for row in rows]
 
 
@@ -160,7 +160,7 @@ def test_accepted_pictures_have_the_vector_of_their_own_pixels(tmp_path: Path, m
     rows = [fetched(f"http://a/{k}.png", photo(k % 40, codec="PNG")) for k in range(100)]
     rows[3] = fetched("http://a/tiny.jpg", photo(3, 40, 30))
     rows[70] = fetched("http://a/gone.jpg", None, "fetch_dns", "no such host")
-    seen = look(tmp_path, rows, Looker(Looking(Pictures(filters=FILTERS), (model,)), threads=2))
+    seen = look(tmp_path, rows, Looker(Looking(Pictures(filters=FILTERS), (model,)), cores=2))
     found = vectors(tmp_path)
     assert [number for number, row in enumerate(seen) if row["image_id"] not in found] == [3, 70]
     encoder = Encoder(model)
