@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -168,9 +168,11 @@ def _section(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model that validates the mapping at this place of a recipe."""
     section: type[BaseModel] = Recipe
     for part in loc:
+        if isinstance(part, int):
+            continue
         field = section.model_fields.get(str(part))
         annotation = field.annotation if field else None
-        choices = get_args(annotation) if get_origin(annotation) not in (None, tuple) else (annotation,)
+        choices = get_args(annotation) or (annotation,)
         inner = next((one for one in choices if isinstance(one, type) and issubclass(one, BaseModel)), None)
         if inner is None:
             return None

@@ -23,6 +23,7 @@ _CONTACT = re.compile(r"https?://(?![/:])[!-'*-\[\]-~]+|(?:mailto:)?[!#-'*-?A-Z^
 _STORE = re.compile(r"[a-z][a-z0-9+.-]*://(?!.*(?:^|/)\.\.?(?:/|$))[^\s?#]*/")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$", description="ISO 639, or und")]
 Role = Literal["query", "title", "surrounding", "alt"]
 
 
@@ -152,7 +153,9 @@ class Model(Section):
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="of the weights file; another file is refused"
     )
-    languages: tuple[str, ...] | None = Field(default=None, min_length=1, description="of texts it scores; null: all")
+    languages: tuple[LanguageCode, ...] | None = Field(
+        default=None, min_length=1, description="of texts it scores; null: all"
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Model:

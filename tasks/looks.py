@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +22,7 @@ from actors.pictures.readout import TagList
 from actors.pictures.seen import SCHEMA as SEEN
 from tasks.parts import HUNG_S, Seats, make_parts
 from tasks.plan import Plan
-from tasks.pool import SetAside, cpus, gpus, memory, run_pool
+from tasks.pool import SetAside, cpus, gpus, memory, node_cpus, run_pool
 from warehouse.ids import fingerprint
 from warehouse.known import known_vectors
 from warehouse.pairs import missing_pictures, missing_texts
@@ -54,7 +54,7 @@ class WordsJob:
 def look(plan: Plan, fetched: Sequence[str]) -> tuple[list[str], list[str]]:
     """Decode each picture of the fetched parts at most once: (parts of what was seen, parts of vectors)."""
     looking = _looking(plan)
-    jobs = [_job(plan, looking, part) for part in fetched]
+    jobs = _jobs(plan, looking, fetched)
     left = [job for job in jobs if not Path(job.out).exists()]
     known = known_vectors(
         plan.warehouse, [job.part for job in left], [one.identity for one in plan.models], plan.folder
@@ -97,28 +97,35 @@ def seats_of(plan: Plan, models: Sequence[FoundModel]) -> Seats:
     if not models:
         return Seats(cores)
     if gpus():
-        actors = min(plan.workers, int(gpus() / plan.gpu_share))
-        return Seats(actors, cpus=max(1, cpus() // actors), gpus=plan.gpu_share)
+        actors = max(1, min(plan.workers, int(gpus() / plan.gpu_share)))
+        return Seats(actors, cpus=max(1, min(cpus() // actors, node_cpus())), gpus=plan.gpu_share)
     needed = ACTOR_BYTES + COPIES * sum(Path(model.weights).stat().st_size for model in models)
     actors = max(1, min(cores, memory() // needed))
-    return Seats(actors, cpus=cores // actors)
+    return Seats(actors, cpus=max(1, min(cores // actors, node_cpus())))
 
 
 @dataclass
 class LookWatch:
     """Where the time of looks went, over all actors, for the line of progress."""
 
+    steps: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
 
-    def tell(self, looked: Looked) -> str:
-        """Pictures per second of each device, and what it waited for most, with one more look counted in."""
-        self.seconds.update(looked.seconds)
+    def tell(self, looked: Looked | str) -> str:
+        """Rows per second of an actor on each device, and what it waits for most, with one more look counted in.
+
+        A look whose actor died after its part stood is known by the part's name only, and says nothing.
+        """
+        if isinstance(looked, str):
+            return ""
+        self.steps.update(looked.seconds)
+        self.seconds.update({looked.device: sum(looked.seconds.values())})
         self.rows[looked.device] += looked.rows
-        spent = max(sum(self.seconds.values()), 1e-9)
-        most, longest = self.seconds.most_common(1)[0]
-        each = ", ".join(f"{rows / spent:,.0f}/s an actor on {device}" for device, rows in self.rows.items())
-        return f"{each}; limited by {LIMITS[most]} ({longest / spent:.0%})"
+        most, longest = self.steps.most_common(1)[0]
+        spent = self.seconds
+        each = ", ".join(f"{rows / max(spent[one], 1e-9):,.0f}/s an actor on {one}" for one, rows in self.rows.items())
+        return f"{each}; limited by {LIMITS[most]} ({longest / max(sum(spent.values()), 1e-9):.0%})"
 
 
 LIMITS = {"read": "the disk it reads", "decode": "decoding", "forward": "the model", "write": "the disk it writes"}
@@ -151,21 +158,32 @@ class TagsFailed(Exception):
     """A list of concepts took its actor down again and again; the message says what to do next."""
 
 
-def _job(plan: Plan, looking: Looking, part: str) -> LookJob:
-    """The job of a fetched part, with what earlier looks left of it.
+def _jobs(plan: Plan, looking: Looking, parts: Sequence[str]) -> list[LookJob]:
+    """The jobs of fetched parts, each with what earlier looks left of it.
 
     A part is named by what was fetched, by how it is decoded, and by what the recipe asks of it: looks that agree in
     the first two answer one another's questions, and vectors answer whatever the decoder did.
     """
-    fetched = Path(part).stem
     decoded = fingerprint(LOOK_VERSION, str(plan.recipe.pictures.max_pixels), str(looking.scale_to))
     asked = [plan.recipe.pictures.model_dump_json(), *(model.identity for model in plan.models), repr(plan.heads)]
     asked += [repr(plan.tags), str(looking.tags and looking.tags.top)]
-    name = f"{fetched}-{decoded}-{fingerprint(*asked)}.parquet"
-    out, vectors = plan.work / "look" / name, plan.work / "vectors" / name
-    earlier = [one for one in sorted(out.parent.glob(f"{fetched}-{decoded}-*.parquet")) if one != out]
-    known = [one for one in sorted(vectors.parent.glob(f"{fetched}-*.parquet")) if one != vectors]
-    return LookJob(part, str(out), str(vectors), tuple(map(str, earlier)), tuple(map(str, known)))
+    seen, embedded = (_by_fetched(plan.work / folder) for folder in ("look", "vectors"))
+    jobs = []
+    for part in parts:
+        fetched = Path(part).stem
+        name = f"{fetched}-{decoded}-{fingerprint(*asked)}.parquet"
+        out, vectors = plan.work / "look" / name, plan.work / "vectors" / name
+        earlier = [str(one) for one in seen[fetched] if one != out and one.name.startswith(f"{fetched}-{decoded}-")]
+        jobs.append(LookJob(part, str(out), str(vectors), tuple(earlier), tuple(map(str, embedded[fetched]))))
+    return jobs
+
+
+def _by_fetched(folder: Path) -> dict[str, list[Path]]:
+    """The parts in a folder by the name of the fetched part that they are of."""
+    parts = defaultdict(list)
+    for part in sorted(folder.glob("[!.]*.parquet")):
+        parts[part.stem.rsplit("-", 2)[0]].append(part)
+    return parts
 
 
 def _with(job: LookJob, known: dict[str, str]) -> LookJob:

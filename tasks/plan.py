@@ -18,8 +18,10 @@ from actors.models.files import FoundModel, find_model
 from actors.models.heads import heads_of
 from actors.models.places import file_sha256
 from actors.web.stores import StoreError, check_stores
+from filters.chosen import chosen
 from filters.concepts import concepts_file, load_concepts
 from filters.load import load_recipe, recipe_fingerprint
+from filters.pictures import Unsafe
 from filters.recipe import Fetch, Recipe, contact_missing
 from warehouse.errors import WarehouseError
 from warehouse.ids import fingerprint
@@ -74,8 +76,14 @@ class Plan:
 
     @property
     def listened(self) -> tuple[Said, ...]:
-        """The heads by which pairs are selected."""
-        return tuple(Said(head.name, head.head) for head in self.heads if head.name in self.recipe.select.min_heads)
+        """The heads by which pairs are judged, one for each of their bounds."""
+        files = {head.name: head.head for head in self.heads}
+        least = self.recipe.select.min_heads.items()
+        filters = chosen(self.recipe.pictures.filters, "picture")
+        unsafe = [(one.head, one.limit) for one in filters if isinstance(one, Unsafe)]
+        return tuple(Said(name, files[name], "image_unsafe", bound) for name, bound in unsafe) + tuple(
+            Said(name, files[name], "not_selected", bound) for name, bound in least
+        )
 
     @property
     def work(self) -> Path:
@@ -121,25 +129,25 @@ def make_plan(
     """
     check_words(release, allow)
     check_share(gpu_share)
-    chosen = load_recipe(recipe)
-    check_readable(chosen)
+    loaded = load_recipe(recipe)
+    check_readable(loaded)
     path = check_source(source)
-    models = tuple(find_model(model) for model in chosen.models)
-    heads, tags = heads_facts(chosen, models), tags_facts(chosen, models)
+    models = found_models(loaded)
+    heads, tags = heads_facts(loaded, models), tags_facts(loaded, models)
     check_disk(warehouse)
-    if path.is_file() and not chosen.fetch.stores:
-        check_contact(recipe, chosen.fetch, allow)
+    if path.is_file() and not loaded.fetch.stores:
+        check_contact(recipe, loaded.fetch, allow)
     hosts = tuple(sorted(set(allow)))
     content = source_hash(path)
-    run_id = run_identity(content, chosen, models, hosts, limit, round)
+    run_id = run_identity(content, loaded, models, hosts, limit, round)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
         source=str(path.resolve()),
         source_hash=content,
-        recipe=chosen,
+        recipe=loaded,
         warehouse=anywhere(warehouse),
-        release=release or f"{_stem(path)}-{chosen.name}-{run_id[:8]}",
+        release=release or f"{_stem(path)}-{loaded.name}-{run_id[:8]}",
         run_id=run_id,
         models=models,
         heads=heads,
@@ -150,6 +158,20 @@ def make_plan(
         gpu_share=gpu_share,
         round=round,
     )
+
+
+def found_models(recipe: Recipe) -> tuple[FoundModel, ...]:
+    """The recipe's models on this machine; ModelMissing, or PlanError where two of them are one."""
+    models = [find_model(model) for model in recipe.models]
+    names: dict[str, str] = {}
+    for model in models:
+        if model.identity in names:
+            raise PlanError(
+                f"The models {names[model.identity]} and {model.name} of the recipe are the same files.\n"
+                "Name them once, with the languages of both."
+            )
+        names[model.identity] = model.name
+    return tuple(models)
 
 
 def heads_facts(recipe: Recipe, models: Sequence[FoundModel]) -> tuple[HeadFacts, ...]:
@@ -171,7 +193,7 @@ def tags_facts(recipe: Recipe, models: Sequence[FoundModel]) -> TagFacts | None:
         return None
     prompts(load_concepts(recipe.tags.concepts), models[0].languages)
     file = concepts_file(recipe.tags.concepts)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    digest = hashlib.sha256(file.read_bytes() + repr(models[0].languages).encode()).hexdigest()
     return TagFacts(f"{file.name.removesuffix('.tsv')}-{digest[:8]}", models[0].identity)
 
 
@@ -273,7 +295,7 @@ def already(plan: Plan) -> list[str]:
 
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
     """The release that `source` already became under `recipe`, or null."""
-    models = [find_model(model) for model in recipe.models]
+    models = found_models(recipe)
     run_id = run_identity(source_hash(Path(source)), recipe, models, tuple(sorted(set(allow))), None)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

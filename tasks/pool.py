@@ -85,6 +85,14 @@ def cpus() -> int:
     return int(ray.cluster_resources().get("CPU", 1))
 
 
+def node_cpus() -> int:
+    """How many CPUs the smallest node has that has any: an actor that asks for more may never start."""
+    import ray
+
+    found = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+    return min((one for one in found if one), default=1)
+
+
 def memory() -> int:
     """How many bytes of memory Ray counts on, over all nodes."""
     import ray

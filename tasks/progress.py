@@ -22,7 +22,7 @@ class Progress:
     def __init__(self, stage: str, total: int, unit: str) -> None:
         self.stage, self.total, self.unit = stage, total, unit
         self.done = self.rows = 0
-        self.note = ""
+        self.note, self.counted = "", "parts"
         self.began = time.monotonic()
         self.told = self.began
         self.terminal = sys.stderr.isatty()
@@ -47,7 +47,7 @@ class Progress:
 
     def reach(self, done: int, total: int, note: str) -> None:
         """So many steps of so many are done, and something worth reading."""
-        self.done, self.total, self.note = done, total, note
+        self.done, self.total, self.note, self.counted = done, total, note, self.unit
         now = time.monotonic()
         if now - self.told >= EVERY_S[self.terminal] or done == total:
             self.told = now
@@ -56,9 +56,7 @@ class Progress:
     def tell(self, now: float) -> None:
         seconds = max(now - self.began, 1e-3)
         speed = f", {self.rows / seconds:,.0f} {self.unit}/s" if self.rows else ""
-        line = (
-            f"{self.stage}: {self.done}/{self.total} {self.unit if self.note else 'parts'}{speed} {self.note}".rstrip()
-        )
+        line = f"{self.stage}: {self.done}/{self.total} {self.counted}{speed} {self.note}".rstrip()
         if self.terminal:
             filled = 24 * self.done // max(self.total, 1)
             sys.stderr.write(f"\r\x1b[2K  {'━' * filled}{'╌' * (24 - filled)} {line}")

@@ -248,7 +248,7 @@ def _embeddings(con: duckdb.DuckDBPyConnection) -> None:
     for subject, rows in (("picture", f"SELECT * FROM vectors_in WHERE {passed}"), ("text", "SELECT * FROM embedded")):
         con.execute(
             f"""INSERT INTO lake.embeddings BY NAME
-                SELECT $1 AS subject, subject_id, model, any_value(vector) AS vector FROM ({rows}) new
+                SELECT $1 AS subject, subject_id, model, min(vector) AS vector FROM ({rows}) new
                 WHERE NOT EXISTS (FROM lake.embeddings e WHERE e.subject = $1 AND e.subject_id = new.subject_id
                                                            AND e.model = new.model)
                 GROUP BY subject_id, model""",
@@ -272,10 +272,11 @@ def _said(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     if run.tags is not None:
         con.execute(
             """INSERT INTO lake.tags BY NAME
-               SELECT image_id, $2 AS model, $1 AS list, unnest(range(1, len(tags) + 1))::INTEGER AS place,
-                      unnest(tags) AS concept, unnest(tag_probabilities) AS probability FROM said
-               WHERE tags IS NOT NULL AND image_id NOT IN
-                     (SELECT image_id FROM lake.tags WHERE list = $1 AND model = $2)""",
+               WITH new AS (SELECT image_id, unnest(range(1, len(tags) + 1))::INTEGER AS place, unnest(tags) AS concept,
+                                   unnest(tag_probabilities) AS probability FROM said WHERE tags IS NOT NULL)
+               SELECT new.*, $1 AS list, $2 AS model FROM new
+               WHERE NOT EXISTS (FROM lake.tags t WHERE t.image_id = new.image_id AND t.place = new.place
+                                                    AND t.list = $1 AND t.model = $2)""",
             list(astuple(run.tags)),
         )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -28,10 +29,16 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Said:
-    """A head that pairs are selected by: its name, and the hash of its file."""
+    """A head that pairs are judged by: its name, the hash of its file, and the bound that it must keep.
+
+    `code` is `not_selected`, for a value under the bound, or `image_unsafe`, for one that reaches it: the look turns
+    such pictures away, but for those that an earlier run has kept.
+    """
 
     name: str
     head: str
+    code: Literal["not_selected", "image_unsafe"]
+    bound: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,6 @@ class Rules:
     max_score: Bound
     top_fraction: float | None
     texts_per_image: int | None
-    min_heads: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def judge(
 
     The first: each pair with the score of the first of `scorers` that has the language of its text and, where it may
     not stay, the reason. The second: the scores of all of them. `pictures` and `texts` are parts of vectors; what
-    they lack is taken from the warehouse. `said` is what the heads of `rules.min_heads` say of pictures.
+    they lack is taken from the warehouse. `said` are the heads that pairs are judged by.
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
@@ -86,7 +92,7 @@ def judge(
         con.execute(_SCORED)
         cuts = [cut for scorer in scorers for cut in _cuts(con, rules, scorer, alone=len(scorers) == 1)]
         scores = write(con, _SCORES, str(out / "scores.parquet"))
-        name = write(con, _judged(rules, cuts, scored=bool(scorers)), str(out / "judged.parquet"))
+        name = write(con, _judged(rules, cuts, said, scored=bool(scorers)), str(out / "judged.parquet"))
     frozen = {cut.key: cut.value for cut in cuts}
     (out / "cuts.json").write_text(json.dumps(frozen))
     return name, scores, frozen
@@ -106,7 +112,7 @@ def _table(scorers: Sequence[Scorer]) -> pa.Table:
 def _of_subject(subject: str, run: str) -> str:
     """The run's vectors, and those of the warehouse that it did not need to make."""
     return f"""
-        SELECT subject_id, model, any_value(vector) AS vector FROM {run} GROUP BY ALL
+        SELECT subject_id, model, min(vector) AS vector FROM {run} GROUP BY ALL
         UNION ALL BY NAME
         SELECT subject_id, model, vector FROM lake.embeddings e
         WHERE subject = {quoted(subject)} AND model IN (SELECT model FROM scorers)
@@ -115,12 +121,12 @@ def _of_subject(subject: str, run: str) -> str:
 
 # what a head says of every picture: in this run, or in an earlier one by the very same head
 _SAID = """
-    WITH own AS (SELECT DISTINCT image_id, head_values[list_position(heads, $1)] AS value FROM looked
-                 WHERE list_contains(heads, $1))
+    WITH own AS (SELECT image_id, min(head_values[list_position(heads, $1)]) AS value FROM looked
+                 WHERE list_contains(heads, $1) GROUP BY image_id)
     SELECT image_id, $1 AS head, value FROM own
     UNION ALL
-    SELECT image_id, $1, value FROM lake.picture_scores
-    WHERE metric = $1 AND head = $2 AND image_id NOT IN (SELECT image_id FROM own)"""
+    SELECT image_id, $1, min(value) FROM lake.picture_scores
+    WHERE metric = $1 AND head = $2 AND image_id NOT IN (SELECT image_id FROM own) GROUP BY image_id"""
 
 # the cosine of stored unit vectors, of every pair by every model that has the language of its text
 _VALUED = f"""
@@ -172,28 +178,35 @@ def _of_model(bound: Bound, name: str) -> float | None:
     return bound.get(name) if isinstance(bound, Mapping) else bound
 
 
-def _judged(rules: Rules, cuts: Sequence[_Cut], *, scored: bool) -> str:
+def _heard(said: Said) -> tuple[str, str, str]:
+    """Test, reason and detail of a head's bound; a value that is none, or no number, is not enough."""
+    value, name = f"said[{quoted(said.name)}]", quoted(said.name)
+    bound = f"'{said.bound!r}'::DOUBLE::FLOAT"
+    if said.code == "image_unsafe":
+        return f"{value} >= {bound}", said.code, f"printf('%s %.2f; under %g', {name}, {value}, {said.bound!r})"
+    told = f"coalesce(printf('%s %.2f < %g', {name}, {value}, {said.bound!r}), {quoted(said.name + ': no value')})"
+    return f"coalesce({value} < {bound} OR isnan({value}), true)", said.code, told
+
+
+def _judged(rules: Rules, cuts: Sequence[_Cut], said: Sequence[Said], *, scored: bool) -> str:
     """SQL that holds each score against the cuts of its model, then caps the texts of a picture."""
     fails = []
     if scored:
         fails.append(("model IS NULL", "clip_score_low", "'no model for its language'"))
-        fails.append(("score IS NULL", "clip_score_low", "'no score'"))
+        fails.append(("score IS NULL OR isnan(score)", "clip_score_low", "'no score'"))
     for cut in cuts:
         # a cut that is a score of the pool is compared as it is stored, in 32 bits; DuckDB takes a bare number for a
         # decimal and rounds that to another float
         test = f"model = {quoted(cut.model)} AND score {cut.sign} '{cut.value!r}'::DOUBLE::FLOAT"
         fails.append((test, cut.code, f"printf('%.4f {cut.sign} %.4f', score, {cut.value!r})"))
-    for name, least in rules.min_heads.items():
-        value = f"said[{quoted(name)}]"
-        told = f"coalesce(printf('%s %.2f < %g', {quoted(name)}, {value}, {least!r}), {quoted(name + ': no value')})"
-        fails.append((f"coalesce({value} < '{least!r}'::DOUBLE::FLOAT, true)", "not_selected", told))
+    fails += [_heard(one) for one in said]
     reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
     detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
     cap = rules.texts_per_image
     over = f"failed IS NULL AND place > {cap}" if cap is not None else "false"
     return f"""
         WITH tested AS (SELECT *, {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed FROM scored),
-        placed AS (SELECT *, dense_rank() OVER (PARTITION BY image_id, failed IS NULL
+        placed AS (SELECT *, dense_rank() OVER (PARTITION BY image_id, model, failed IS NULL
                                                 ORDER BY score DESC NULLS LAST, text_id) AS place FROM tested)
         SELECT image_id, text_id, role, candidate_id, score, model,
                CASE WHEN {over} THEN 'not_selected' ELSE failed END AS reason,

@@ -45,6 +45,10 @@ PIXEL_ROW_GROUP = 256
 """Rows of `pixels` in a row group: about 25 MB of pictures, so that reading one never needs gigabytes."""
 
 
+THUMBNAIL_ROW_GROUP = 4096
+"""The same of `thumbnails`, which are a twentieth of that."""
+
+
 def tables_of(con: duckdb.DuckDBPyConnection) -> set[str]:
     """The tables that the warehouse has."""
     rows = con.execute("SELECT table_name FROM duckdb_tables() WHERE database_name = 'lake'").fetchall()
@@ -64,8 +68,9 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
     for name, column in added:
         con.execute(f"ALTER TABLE lake.{name} ADD COLUMN IF NOT EXISTS {column}")
     con.execute("COMMIT")
-    if "pixels" in missing:
-        con.execute(f"CALL lake.set_option('parquet_row_group_size', {PIXEL_ROW_GROUP}, table_name => 'pixels')")
+    for name, rows in (("pixels", PIXEL_ROW_GROUP), ("thumbnails", THUMBNAIL_ROW_GROUP)):
+        if name in missing:
+            con.execute(f"CALL lake.set_option('parquet_row_group_size', {rows}, table_name => '{name}')")
 
 
 def columns_of(con: duckdb.DuckDBPyConnection) -> dict[str, set[str]]:

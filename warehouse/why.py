@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import duckdb
 
 from warehouse.lake import connect
+from warehouse.tables import tables_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def _picture(con: duckdb.DuckDBPyConnection, url: str | None) -> list[str]:
 
 
 def _said(con: duckdb.DuckDBPyConnection, image: int) -> list[str]:
-    """What heads and lists of concepts say of a picture."""
+    """What heads and lists of concepts say of a picture; nothing in a warehouse from before there were any."""
+    if "picture_scores" not in tables_of(con):
+        return []
     heads = con.execute(
         "SELECT DISTINCT metric, value FROM picture_scores WHERE image_id = $1 ORDER BY metric, value", [image]
     ).fetchall()

@@ -190,7 +190,9 @@ def _ordered(stored: bytes) -> bytes:
 def _made(told: Mapping[str, str], tensors: Mapping[str, Floats]) -> Head:
     if told["kind"] == "cells":
         return Cells(told["name"], told["model"], tensors["centres"])
-    layers = tuple(Layer(tensors[f"{n}.weight"], tensors[f"{n}.bias"]) for n in range(len(tensors) // 2))
+    layers = tuple(Layer(tensors[f"{n}.weight"], tensors[f"{n}.bias"]) for n in range((len(tensors) + 1) // 2))
+    if any(layer.weight.ndim != 2 for layer in layers):
+        raise HeadError("its weights are not all of the shape (out, in)")
     network = Network(
         told["name"],
         told["model"],

@@ -218,8 +218,11 @@ class Looker:
         row |= {"format": picture.format, "width": picture.width, "height": picture.height}
         if isinstance(picture, Fault):
             return _Sight(row | {"reason": picture.reason, "detail": picture.detail}, ())
-        fitted = tuple(one.fit(picture.pixels, picture.height, picture.width) for one in self._encoders)
-        return _Sight(row | vars(measure(picture.pixels)), fitted)
+        try:
+            fitted = tuple(one.fit(picture.pixels, picture.height, picture.width) for one in self._encoders)
+            return _Sight(row | vars(measure(picture.pixels)), fitted)
+        except Exception as error:  # libraries raise anything on pixels of odd shapes, and one picture may stop no part
+            return _Sight(row | {"reason": "image_failed", "detail": f"{type(error).__name__}: {error}"[:300]}, ())
 
     def _send(self, sights: Sequence[_Sight], to_do: dict[str, bool], vectors: Vectors) -> _Chunk:
         """Judge what is new, and send through each model what passed and it has not embedded yet."""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from actors.pictures.decode import FaultReason
 
 CARRIED = ("url", "sha256", "md5", "nbytes")
-FAULTS = frozenset(get_args(FaultReason))
+_FAULTS = pa.array(get_args(FaultReason))
 """The reasons that a decoder has; all others are those of a recipe's filters."""
 
 SCHEMA = pa.schema(
@@ -57,10 +57,11 @@ def remembered(parts: Iterable[str], wanted: Collection[str]) -> pa.Table:
         if not left:
             break
         table = pq.read_table(part, columns=[name for name in SCHEMA.names if name not in OF_HEADS])
+        table = table.filter(pc.or_kleene(pc.is_valid(table["mean"]), pc.is_in(table["reason"], _FAULTS)))
         found = _first_of_each(table["sha256"].to_pylist(), left)
         tables.append(table.take(pa.array(found, pa.int64())))
     table = pa.concat_tables([SCHEMA.empty_table().drop_columns(list(OF_HEADS)), *tables])
-    fault = pc.is_in(table["reason"], pa.array(sorted(FAULTS)))
+    fault = pc.is_in(table["reason"], _FAULTS)
     for name in ("reason", "detail"):
         place = table.schema.get_field_index(name)
         table = table.set_column(place, name, pc.if_else(fault, table[name], pa.scalar(None, pa.string())))

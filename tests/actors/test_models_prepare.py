@@ -82,3 +82,21 @@ def test_a_reduced_decode_is_placed_by_the_size_of_the_original() -> None:
     ours = prepare(picture.pixels, picture.height, picture.width, to)
     theirs = plain(np.asarray(Image.open(buffer)), to)
     assert np.abs(ours.astype(int) - theirs).max() <= 4
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1_000_000), (1_000_000, 1), (2, 65_000), (40, 9_000)])
+@pytest.mark.parametrize("to", WAYS, ids=lambda to: f"{to.resize} {to.height}x{to.width}")
+def test_a_strip_is_prepared_in_the_memory_of_its_crop(to: Preprocessing, height: int, width: int) -> None:
+    """Whole, 1x1,000,000 pixels would be resized to 64x64,000,000."""
+    ours = prepare(ramp(height, width), height, width, to)
+    assert ours.shape == (to.height, to.width, 3)
+    middle = ours[to.height // 2, to.width // 2].astype(int)
+    assert abs(middle[0] - 127) <= (8 if width > 9 else 128)
+    assert abs(middle[1] - 127) <= (8 if height > 9 else 128)
+
+
+def test_the_window_around_a_crop_is_resized_as_within_the_whole() -> None:
+    to = WAYS[0]
+    pixels = np.asarray(Image.fromarray(ramp(30, 60)).resize((640, 70), Image.Resampling.BICUBIC))
+    ours, theirs = prepare(pixels, 70, 640, to), plain(pixels, to)
+    assert np.abs(ours.astype(int) - theirs).max() <= 3

@@ -258,3 +258,11 @@ def test_bytes_met_again_are_not_decoded_again(tmp_path: Path, monkeypatch: pyte
     assert {name: value for name, value in seen[199].items() if name != "url"} == {
         name: value for name, value in seen[19].items() if name != "url"
     }
+
+
+def test_a_picture_of_odd_shape_is_a_row_with_a_reason_and_stops_no_part(tmp_path: Path, model: FoundModel) -> None:
+    strip = io.BytesIO()
+    Image.new("RGB", (1, 400_000), "navy").save(strip, "PNG")
+    rows = [fetched("http://a/strip.png", strip.getvalue()), fetched("http://a/1.jpg", photo(1))]
+    seen = look(tmp_path, rows, Looker(Looking(Pictures(filters=FILTERS), (model,))))
+    assert [row["reason"] for row in seen] == ["image_too_small", None]

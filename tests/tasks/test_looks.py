@@ -139,6 +139,7 @@ def test_the_line_of_progress_tells_the_speed_of_each_device_and_what_it_waits_f
     watch.tell(Looked("a", rows=60, device="cpu", seconds={"read": 1, "decode": 2, "forward": 6, "write": 1}))
     told = watch.tell(Looked("b", rows=60, device="cpu", seconds={"read": 1, "decode": 2, "forward": 6, "write": 1}))
     assert told == "6/s an actor on cpu; limited by the model (60%)"
+    assert watch.tell("a part whose actor died when it was done") == ""
 
 
 @pytest.mark.parametrize(
@@ -156,6 +157,7 @@ def test_actors_are_as_many_as_the_machine_has_cards_or_memory_for(
 ) -> None:
     """Ray's own answers of a machine of 8 cores stand in for the machine."""
     monkeypatch.setattr(looks, "cpus", lambda: 8)
+    monkeypatch.setattr(looks, "node_cpus", lambda: 8)
     monkeypatch.setattr(looks, "gpus", lambda: cards)
     monkeypatch.setattr(looks, "memory", lambda: gigabytes << 30)
     asked = replace(plan(tmp_path, recipe(tmp_path, "r.yaml")), workers=4 if not cards else 8, gpu_share=share)

@@ -190,13 +190,14 @@ def test_a_model_is_asked_for_texts_of_its_languages_only(bare: World) -> None:
 
 def test_pictures_are_selected_by_the_least_value_of_a_head_of_this_run_or_an_earlier_one(world: World) -> None:
     rows = [{"image_id": n, "text_id": 1, "candidate_id": n, "language": "en"} for n in range(1, 5)]
-    seen = [{"image_id": n, "heads": ["beauty"], "head_values": [value]} for n, value in ((1, 5.0), (2, 4.5))]
+    values = ((1, 5.0), (1, 5.0000005), (2, 4.5))  # one picture in two parts, in batches that round otherwise
+    seen = [{"image_id": n, "heads": ["beauty"], "head_values": [value]} for n, value in values]
     looked, pairs = [world.part(schemas.LOOKED, seen)], world.part(schemas.PAIRS, rows)
     with connect(world.warehouse) as con:
         con.execute("""INSERT INTO lake.picture_scores VALUES
             (1, 'beauty', 'm', 'this', 1), (3, 'beauty', 'm', 'this', 6), (4, 'beauty', 'm', 'another', 9)""")
     pictures, texts = world.vectors("m", {n: [1.0] for n in range(1, 5)}), world.vectors("m", {1: [1.0]})
-    rules, said = Rules(None, None, None, None, {"beauty": 5.0}), [Said("beauty", "this")]
+    rules, said = Rules(None, None, None, None), [Said("beauty", "this", "not_selected", 5.0)]
     name, _, _ = judge(world.warehouse, pairs, looked, [pictures], [texts], scorer("m"), said, rules, world.folder())
     assert [(row["reason"], row["detail"]) for row in world.rows_in(name)] == [
         (None, None),
@@ -212,10 +213,39 @@ def test_a_survivor_that_a_head_has_not_judged_is_looked_at_again(world: World) 
         world.mill([{"candidate_id": 1, "url": "http://a.example/1", "texts": ["a cat"]}], {"http://a.example/1": old})
     )
     pairs = world.part(schemas.PAIRS, [{"image_id": old.image_id, "text_id": 1, "candidate_id": 1}])
-    asked = (world.warehouse, pairs, [], [], (), [Said("beauty", "this")])
+    asked = (world.warehouse, pairs, [], [], (), [Said("beauty", "this", "not_selected", 5.0)])
     part = missing_pictures(*asked, world.folder())
     assert part is not None
     assert [row["sha256"] for row in world.rows_in(part)] == [old.sha256]
     with connect(world.warehouse) as con:
         con.execute("INSERT INTO lake.picture_scores VALUES ($1, 'beauty', 'm', 'this', 1)", [old.image_id])
     assert missing_pictures(*asked, world.folder()) is None
+
+
+def test_a_survivor_that_a_head_finds_unsafe_is_in_no_release(bare: World) -> None:
+    rows = [{"image_id": n, "text_id": 1, "candidate_id": n, "language": "en"} for n in (1, 2, 3)]
+    seen = [{"image_id": n, "heads": ["unsafe"], "head_values": [value]} for n, value in ((1, 0.5), (2, 0.4))]
+    looked, pairs = [bare.part(schemas.LOOKED, seen)], bare.part(schemas.PAIRS, rows)
+    said, rules = [Said("unsafe", "this", "image_unsafe", 0.5)], Rules(None, None, None, None)
+    name, _, _ = judge(bare.warehouse, pairs, looked, [], [], (), said, rules, bare.folder())
+    assert [(row["reason"], row["detail"]) for row in bare.rows_in(name)] == [
+        ("image_unsafe", "unsafe 0.50; under 0.5"),
+        (None, None),
+        (None, None),
+    ]
+
+
+def test_a_score_that_is_no_number_passes_no_bound(bare: World) -> None:
+    judged, _ = _judge(bare, [float("nan"), 0.5], Rules(0.2, None, None, None))
+    assert [(row["reason"], row["detail"]) for row in judged] == [("clip_score_low", "no score"), (None, None)]
+
+
+def test_the_cap_counts_the_texts_of_each_model_by_themselves(bare: World) -> None:
+    """Cosines of two models do not compare: one language would win every place."""
+    rows = [{"image_id": 1, "text_id": n, "candidate_id": n, "language": told} for n, told in enumerate("zzee")]
+    scorers = (Scorer("east", "e", ("z",)), Scorer("west", "w", ("e",)))
+    pictures = [bare.vectors(one.model, {1: [1.0]}) for one in scorers]
+    texts = [bare.vectors("e", {0: [0.1], 1: [0.2]}), bare.vectors("w", {2: [0.8], 3: [0.9]})]
+    part, rules = bare.part(schemas.PAIRS, rows), Rules(None, None, None, 1)
+    name, _, _ = judge(bare.warehouse, part, [], pictures, texts, scorers, [], rules, bare.folder())
+    assert [row["reason"] for row in bare.rows_in(name)] == ["not_selected", None, "not_selected", None]

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from warehouse import schemas
 from warehouse.errors import NameTaken, UnknownRelease, WarehouseError
 from warehouse.lake import connect
-from warehouse.publish import Release, add_name
+from warehouse.publish import HeadFacts, Release, TagFacts, add_name
 from warehouse.query import query
 from warehouse.releases import find_release, list_releases, released_as
 from warehouse.tables import TABLES
@@ -211,3 +212,25 @@ def test_a_warehouse_that_a_killed_process_left_without_tables_has_no_releases(t
     with connect(warehouse):
         pass
     assert list_releases(warehouse) == []
+
+
+def test_what_heads_and_concepts_say_is_kept_once_by_the_very_head_and_list(world: World) -> None:
+    shot = world.shot("a", vector=(1.0,))
+    log = [{"candidate_id": 1, "url": URLS[0], "texts": ["a cat"]}]
+    milled = world.mill(log, {URLS[0]: shot}, model="m", vectors={"a cat": (1.0,)})
+    (row,) = world.rows_in(milled.run.looked[0])
+    for top in (2, 3, 2):
+        said = {"tags": ["cat", "dog", "cow"][:top], "tag_probabilities": [0.7, 0.2, 0.1][:top]}
+        part = world.part(schemas.LOOKED, [row | said | {"heads": ["beauty"], "head_values": [5.5]}])
+        told = replace(
+            milled.run, looked=(part,), heads=(HeadFacts("beauty", "m", "h1"),), tags=TagFacts("everyday-1", "m")
+        )
+        world.publish(replace(milled, run=told), None)
+    assert world.ask("SELECT place, concept, list, model FROM tags ORDER BY place") == [
+        (1, "cat", "everyday-1", "m"),
+        (2, "dog", "everyday-1", "m"),
+        (3, "cow", "everyday-1", "m"),
+    ]
+    assert world.ask("SELECT metric, model, head, value FROM picture_scores") == [("beauty", "m", "h1", 5.5)]
+    assert world.ask("SELECT model, name, kind FROM models") == [("m", "clip", "open_clip")]
+    assert world.ask("SELECT bytes FROM thumbnails") == [(b"small a",)]
