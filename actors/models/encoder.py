@@ -24,6 +24,9 @@ Begun = list["torch.Tensor"]
 PICTURES = {"cpu": 32, "cuda": 512}
 """Pictures of a batch: on a CPU more are no faster, on a card it is halved where they do not fit."""
 
+FULL = ("can't allocate memory", "could not create a primitive", "std::bad_alloc")
+"""What torch's and oneDNN's allocators say on a CPU; the second is said of other faults too, which end a batch of one."""
+
 # What a card resizes by itself is at most this large, so that a batch of them stays under 700 MB
 _CANVAS = 672
 
@@ -145,8 +148,7 @@ class Encoder:
         """Send fewer pictures at once from now on; whatever is no lack of memory is raised again."""
         import torch
 
-        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not full:
+        if not (isinstance(error, MemoryError | torch.OutOfMemoryError) or any(one in str(error) for one in FULL)):
             raise error
         if tried == 1:
             raise OutOfMemory(
