@@ -25,7 +25,7 @@ PICTURES = {"cpu": 32, "cuda": 512}
 """Pictures of a batch: on a CPU more are no faster, on a card it is halved where they do not fit."""
 
 FULL = ("can't allocate memory", "could not create a primitive", "std::bad_alloc")
-"""What torch's and oneDNN's allocators say on a CPU; the second is said of other faults too, and they end a batch of 1."""
+"""What torch's and oneDNN's allocators say on a CPU; the second means other faults too, which end a batch of one."""
 
 # What a card resizes by itself is at most this large, so that a batch of them stays under 700 MB
 _CANVAS = 672
