@@ -66,7 +66,11 @@ class Encoder:
         self.dtype = precision(self.device)
         self._model = load(found, self.device, self.dtype)
         self.width = self._model.width
-        self.preprocessing = self._model.preprocessing
+        self.preprocessing = to = self._model.preprocessing
+        # made once: each copy of a few numbers to a card would wait for all that the card has yet to do
+        self._mean, self._std = (
+            torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255 for values in (to.mean, to.std)
+        )
         self.scale, self.bias, self.sigmoid = self._model.scale, self._model.bias, self._model.sigmoid
         self.pictures = PICTURES[self.device]
         self.forwards = 0
@@ -117,13 +121,9 @@ class Encoder:
         import torch
 
         with torch.inference_mode():
-            pixels = self._pixels(pictures)
-            mean, std = (
-                torch.tensor(values, device=self.device).view(1, 3, 1, 1) * 255
-                for values in (self.preprocessing.mean, self.preprocessing.std)
-            )
             # normalised in single precision: in bfloat16 a pixel would lose most of its last three bits
-            return _unit(self._model.pictures(((pixels - mean) / std).to(self.dtype)))
+            normal = (self._pixels(pictures) - self._mean) / self._std
+            return _unit(self._model.pictures(normal.to(self.dtype)))
 
     def _pixels(self, pictures: Sequence[Fitted]) -> torch.Tensor:
         """float32 (n, 3, height, width), 0 to 255, on the device."""

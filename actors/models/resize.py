@@ -30,8 +30,9 @@ def resize_batch(
 
     dtype = torch.float16 if canvas.is_cuda else torch.float32
     tall, wide = canvas.shape[1:3]
-    ways = torch.tensor([(*size, p.height, p.width, p.top, p.left) for size, p in zip(sizes, places, strict=True)])
-    h, w, to_h, to_w, top, left = ways.to(canvas.device, torch.float32).unbind(1)
+    ways = [(*size, p.height, p.width, p.top, p.left) for size, p in zip(sizes, places, strict=True)]
+    pinned = torch.tensor(ways, dtype=torch.float32, pin_memory=canvas.is_cuda)
+    h, w, to_h, to_w, top, left = pinned.to(canvas.device, non_blocking=True).unbind(1)
     down = _weights(h, to_h, top, to.height, tall, to.interpolation).to(dtype)
     across = _weights(w, to_w, left, to.width, wide, to.interpolation).to(dtype)
     pixels = canvas.permute(0, 3, 1, 2).to(dtype)  # (n, 3, H, W)

@@ -15,14 +15,14 @@ import torch
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import look
 from bench.environments import DATA_JUICER, Environment, EnvironmentMissing
-from bench.look_apart import race
-from bench.look_chart import Bar, chart
-from bench.look_juicer import juice
-from bench.look_models import TINY, architecture, write_model
-from bench.look_pictures import DATA, build, photos
-from bench.look_roofline import Ceiling, Tower, canvas
+from bench.look import __main__ as look
+from bench.look.apart import race
+from bench.look.chart import Bar, chart
+from bench.look.juicer import juice
+from bench.look.models import TINY, architecture, write_model
+from bench.look.pictures import DATA, build, photos
+from bench.look.roofline import Ceiling, Tower, canvas
 
 PICTURES = 8
 

@@ -8,10 +8,10 @@ from statistics import median
 
 from actors.models.encoder import PICTURES
 from app.show import say
-from bench.look_models import TINY, architecture
-from bench.look_place import Place
-from bench.look_roofline import Ceiling, Tower, ceilings
-from bench.look_works import ALL_STAY, actors, forwards
+from bench.look.models import TINY, architecture
+from bench.look.place import Place
+from bench.look.roofline import Ceiling, Tower, ceilings
+from bench.look.works import ALL_STAY, actors, forwards
 from bench.report import Line, short
 
 LARGE, SMALL = "ViT-L-14", "ViT-B-32"

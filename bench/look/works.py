@@ -18,11 +18,11 @@ from actors.models.files import FoundModel
 from actors.models.vectors import recalled
 from actors.pictures.look import Looked
 from app.show import say
-from bench.look_juicer import juice
-from bench.look_loops import Forward, Plain, Retrieval
-from bench.look_ours import Ours, OursScored, embedded, looked, unscored
-from bench.look_pictures import captions
-from bench.look_place import Place
+from bench.look.juicer import juice
+from bench.look.loops import Forward, Plain, Retrieval
+from bench.look.ours import Ours, OursScored, embedded, looked, unscored
+from bench.look.pictures import captions
+from bench.look.place import Place
 from bench.report import Line, short
 from filters.recipe import Pictures
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from app.show import say, table
 from bench.environments import EnvironmentMissing
-from bench.look_card import card
-from bench.look_pictures import DATA, photos
-from bench.look_place import Place
-from bench.look_shares import draw
-from bench.look_works import embed, measures, scores, second
+from bench.look.card import card
+from bench.look.pictures import DATA, photos
+from bench.look.place import Place
+from bench.look.shares import draw
+from bench.look.works import embed, measures, scores, second
 from bench.report import Line, machine, short
 
 Work = Callable[[Place], Iterator[Line]]

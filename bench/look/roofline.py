@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from actors.pictures.decode import Fault, decode
-from bench.look_place import Place
-from bench.look_stages import MAX_PIXELS, SCALE_TO
+from bench.look.place import Place
+from bench.look.stages import MAX_PIXELS, SCALE_TO
 
 if TYPE_CHECKING:
     import torch
@@ -156,7 +156,7 @@ def _ceilings(
 
 def _fastest(run: Callable[[], object], device: str) -> float:
     """Seconds of the fastest of many runs; on a card of eight in a row, so that its start costs nothing."""
-    from bench.look_loops import settle
+    from bench.look.loops import settle
 
     row = 8 if device == "cuda" else 1
     tries, end = list[float](), time.monotonic() + LONG_S

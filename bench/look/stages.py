@@ -16,7 +16,7 @@ from PIL import Image
 from actors.models.files import FoundModel
 from actors.pictures.decode import Fault, decode
 from actors.pictures.measures import measure
-from bench.look_loops import PLAIN_BATCH, open_model
+from bench.look.loops import PLAIN_BATCH, open_model
 
 MAX_PIXELS = 100_000_000
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from actors.models.files import FoundModel, find_model
-from bench.look_apart import Raced, Ready, in_turn, race
-from bench.look_models import TINY, write_model
-from bench.look_pictures import build, photos, write_parts
+from bench.look.apart import Raced, Ready, in_turn, race
+from bench.look.models import TINY, write_model
+from bench.look.pictures import build, photos, write_parts
 from filters.recipe import Model
 
 T = TypeVar("T")

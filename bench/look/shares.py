@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.show import say
-from bench.look_chart import Bar, chart
-from bench.look_juicer import juice
-from bench.look_place import Place
-from bench.look_stages import SCALE_TO, OurSteps, PlainSteps
-from bench.look_works import B32, MEASURED
+from bench.look.chart import Bar, chart
+from bench.look.juicer import juice
+from bench.look.place import Place
+from bench.look.stages import SCALE_TO, OurSteps, PlainSteps
+from bench.look.works import B32, MEASURED
 
 STEPS = 128
 """Pictures that are taken apart."""

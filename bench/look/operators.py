@@ -1,4 +1,4 @@
-"""Data-Juicer's contestant, run by the interpreter of its own environment: `python -P look_operators.py ERRAND`.
+"""Data-Juicer's contestant, run by the interpreter of its own environment: `python -P operators.py ERRAND`.
 
 ERRAND is JSON: `files` (a file of names, one a line), `processes`, `fused` (whether operators share a decode, the
 package's `op_fusion`). The last line of what it says is JSON: seconds by operator, pictures left, version.

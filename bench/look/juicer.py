@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.environments import DATA_JUICER
 from bench.watched import ContestantFailed
 
-SCRIPT = Path(__file__).with_name("look_operators.py")
+SCRIPT = Path(__file__).with_name("operators.py")
 
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
 
