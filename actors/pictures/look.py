@@ -125,6 +125,7 @@ class Looker:
         self._before, self._after = around_embedding(chosen(looking.pictures.filters, "picture"))
         self._readout = Readout(looking.heads, looking.tags)
         self._pool: ThreadPoolExecutor | None = None
+        self._started = False
         self._encoders: tuple[Encoder, ...] = ()
         cv2.setNumThreads(0)  # the pool is the parallelism
 
@@ -167,10 +168,10 @@ class Looker:
         """Pictures, decoded and sent through the models; the next ones decode meanwhile, and one chunk waits sent."""
         if not to_do:
             return
-        pool = self._start()
+        self._start()
         before = sum(encoder.forwards for encoder in self._encoders)
         waiting = None
-        for sights in self._ahead(pool, _bodies(part, to_do, _CHUNK[self._device]), done):
+        for sights in self._decoded(_bodies(part, to_do, _CHUNK[self._device]), done):
             done.decoded += len(sights)
             with done.clock("forward"):
                 chunk = self._send(sights, to_do, vectors)
@@ -185,24 +186,35 @@ class Looker:
     def _device(self) -> str:
         return self._encoders[0].device if self._encoders else "cpu"
 
-    def _start(self) -> ThreadPoolExecutor:
-        """Load the models, once, and give the threads that decode beside them.
+    def _start(self) -> None:
+        """Load the models, once, and start the threads that decode beside them.
 
         Where the models compute on the same cores few are enough, and more would make the models' own threads, of
-        which all wait for the last one, wait longer.
+        which all wait for the last one, wait longer. On one core there are none: taking turns would gain nothing.
         """
-        if self._pool is None:
-            if self._looking.models:
-                from actors.models.encoder import Encoder  # torch takes seconds to import, and not all have a model
+        if self._started:
+            return
+        if self._looking.models:
+            from actors.models.encoder import Encoder  # torch takes seconds to import, and not all have a model
 
-                self._encoders = tuple(Encoder(model, threads=self._cores) for model in self._looking.models)
-            shared = bool(self._encoders) and self._device == "cpu"
-            threads = max(1, self._cores // _CORES_A_DECODER) if shared else self._cores
+            self._encoders = tuple(Encoder(model, threads=self._cores) for model in self._looking.models)
+        shared = bool(self._encoders) and self._device == "cpu"
+        threads = max(1, self._cores // _CORES_A_DECODER) if shared else self._cores
+        if self._cores > 1 or self._device != "cpu":
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
-        return self._pool
+        self._started = True
+
+    def _decoded(self, chunks: Iterator[list[Row]], done: Looked) -> Iterator[list[_Sight]]:
+        """Each chunk decoded; with a pool the next one is read and handed to it before this one is given."""
+        if self._pool is not None:
+            yield from self._ahead(self._pool, chunks, done)
+            return
+        for chunk in chunks:
+            with done.clock("decode"):
+                sights = [self._see(row) for row in chunk]
+            yield sights
 
     def _ahead(self, pool: ThreadPoolExecutor, chunks: Iterator[list[Row]], done: Looked) -> Iterator[list[_Sight]]:
-        """Each chunk decoded; the next one is read and handed to the pool before this one is given."""
         waiting: list[Future[_Sight]] | None = None
         for chunk in chain(chunks, [None]):
             started = None if chunk is None else [pool.submit(self._see, row) for row in chunk]
