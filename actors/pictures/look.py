@@ -254,8 +254,9 @@ class Looker:
 
     def _read_out(self, seen: pa.Table, vectors: Vectors) -> pa.Table:
         """With what heads and concepts say of those that passed, and the word of the filters that listen to heads."""
-        passed = pc.if_else(pc.is_null(seen["reason"]), seen["image_id"], None).to_pylist()
-        told = self._readout.columns(passed, vectors)
+        embedded = pa.array(set.intersection(*map(set, vectors.values())) if vectors else (), pa.int64())
+        heard = pc.and_(pc.is_null(seen["reason"]), pc.is_in(seen["image_id"], embedded))
+        told = self._readout.columns(pc.if_else(heard, seen["image_id"], None).to_pylist(), vectors)
         for name in OF_HEADS:
             if name in told:
                 seen = seen.set_column(seen.schema.get_field_index(name), SCHEMA.field(name), told[name])
