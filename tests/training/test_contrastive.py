@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from actors.models.encoder import Encoder
+from actors.models.files import find_model
 from demo.world import random_scene
-from filters.recipe import Training
+from filters.recipe import Model, Training
 from training.contrastive import TrainJob, contrastive_loss, train
 from training.data import Pool, is_held_out
 
@@ -53,7 +54,7 @@ def test_the_loss_falls_and_every_step_is_told(trained: Any) -> None:
 
 def test_what_it_writes_is_a_model_that_loads_and_the_figures(trained: Any) -> None:
     out, metrics, _ = trained
-    assert Encoder(out).encode_texts(["a red star"]).shape == (1, 128)
+    assert Encoder(find_model(Model(path=str(out)))).encode_texts(["a red star"]).shape == (1, 128)
     assert {f.name for f in out.iterdir()} == {
         "open_clip_config.json", "open_clip_model.safetensors", "bpe_simple_vocab.txt.gz", "metrics.json", "loss.csv"
     }  # fmt: skip
