@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from actors.models.concepts import concept_vectors, prompts
 from actors.models.encoder import Encoder
 from actors.models.files import FoundModel
+from actors.models.vectors import write
 from filters.concepts import load_concepts
 
 FACTS = b"zeromill"
@@ -43,7 +42,5 @@ class Tagger:
         schema = SCHEMA.with_metadata({FACTS: json.dumps({"model": self._encoder.identity, **facts})})
         vectors = concept_vectors(encoded, groups)
         table = pa.table([[one.id for one in concepts], pa.array(list(vectors), pa.list_(pa.float32()))], schema=schema)
-        aside = f"{job.out}.{os.getpid()}.part"
-        pq.write_table(table, aside)
-        os.replace(aside, job.out)
+        write(table, job.out)
         return job.out
