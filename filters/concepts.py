@@ -10,7 +10,8 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-_HEAD = re.compile(r"#\s*(id|version)\s*:\s*(\S.*?)\s*$")
+from filters.versioned import read_list
+
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -25,13 +26,7 @@ class Concept:
 
 def load_concepts(name_or_path: str) -> tuple[Concept, ...]:
     """A shipped list by its name, or the list in a file, in its order; ValueError names the line that is wrong."""
-    try:
-        lines = concepts_file(name_or_path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the list of concepts {name_or_path} cannot be read: {error}") from error
-    head = {found[1] for line in lines if (found := _HEAD.match(line))}
-    if {"id", "version"} - head:
-        raise ValueError(f"the list of concepts {name_or_path} needs lines `# id: NAME` and `# version: WHEN`")
+    _, lines = read_list(concepts_file(name_or_path), f"the list of concepts {name_or_path}")
     concepts: dict[str, Concept] = {}
     for place, line in enumerate(lines, 1):
         if line.strip() and not line.startswith("#"):

@@ -15,10 +15,10 @@ from pydantic import Field, model_validator
 
 from filters.normalise import matching, normalise
 from filters.text import TextFilter
+from filters.versioned import read_list
 
 ALLOWED = "allowed"
 
-_HEAD = re.compile(r"#\s*(id|version)\s*:\s*(\S.*?)\s*$")
 _CJK = re.compile(r"[\u3041-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U000323af]")
 _SEPARATORS = re.compile(r"[\W_]+")
 _SPELT_OUT = re.compile(r"(?<![a-z0-9])([a-z0-9])[\W_]+(?=[a-z0-9](?![a-z0-9]))")
@@ -73,13 +73,7 @@ class Sensitive(TextFilter):
 @lru_cache(maxsize=8)
 def read_words(path: str) -> WordList:
     """The list in a file; ValueError names the line that is wrong."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"the word list {path} cannot be read: {error}") from error
-    head = {found[1]: found[2] for line in lines if (found := _HEAD.match(line))}
-    if {"id", "version"} - head.keys():
-        raise ValueError(f"the word list {path} needs lines `# id: NAME` and `# version: WHEN`")
+    head, lines = read_list(Path(path), f"the word list {path}")
     entries = dict(_entry(path, place, line) for place, line in enumerate(lines, 1) if line[:1] not in ("", "#"))
     words = {word: category for word, category in entries.items() if category != ALLOWED}
     lengths = tuple(sorted({len(word) for word in entries}, reverse=True))
