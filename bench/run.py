@@ -134,7 +134,7 @@ def _against_peers(place: Place, rows: int, stages: dict[str, float]) -> Iterato
     urls = pq.read_table(log, columns=["url"])["url"].to_pylist()
     threads = FETCH_LANES * FETCH_THREADS
     fetched, looked = place.parts(rows, "fetch"), place.parts(rows, "look")
-    bits = load_recipe("unscored").copies.phash_bits
+    bits = load_recipe("unscored").copies.near_bits
     assert bits is not None
     yield _rate(
         "fetch, against urllib in threads without a check", rows, stages["fetch"], peers.fetch(urls, threads), 0.5

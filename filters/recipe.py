@@ -60,11 +60,19 @@ class ClickThrough(Section):
     top_k: int | None = Field(default=None, ge=1, description="rows kept per query, by smoothed rate")
 
 
+class NearTexts(Section):
+    """Which long texts count as one: those that share most of their character 5-grams."""
+
+    similarity: float = Field(default=0.8, ge=0.5, le=1, description="least Jaccard similarity of their 5-grams")
+    characters: int = Field(default=60, ge=20, description="of the shorter text; shorter ones are one when equal")
+
+
 class Texts(Section):
     """Which roles are read and which filters a text must pass; see filters.text for their names."""
 
     roles: tuple[Role, ...] = ("query", "title", "surrounding", "alt")
     filters: tuple[dict[str, Any], ...] = ()
+    near: NearTexts | None = None
 
 
 class Fetch(Section):
@@ -133,10 +141,24 @@ class Pictures(Section):
     filters: tuple[dict[str, Any], ...] = ()
 
 
-class Copies(Section):
-    """Which pictures count as one."""
+class Semantic(Section):
+    """Pictures compared by their embeddings: each keeps the most similar one before it, and how similar that is."""
 
-    phash_bits: int | None = Field(default=8, ge=0, le=11, description="largest Hamming distance; null: exact only")
+    join: float | None = Field(default=None, gt=0, lt=1, description="cosine above which two are one; null: only told")
+
+
+class Copies(Section):
+    """Which pictures count as one; cosines are those of the recipe's first model."""
+
+    near_bits: int | None = Field(
+        default=60, ge=0, le=90, description="largest Hamming distance of 256 bits (PDQ); null: equal bytes only"
+    )
+    turned: bool = Field(default=False, description="mirrored and rotated copies too")
+    min_similarity: float | None = Field(default=None, gt=0, lt=1, description="least cosine of two near pictures")
+    semantic: Semantic | None = None
+    survivor: Literal["best", "first"] = Field(
+        default="best", description="who stands for copies when a better one comes later: it, or what was published"
+    )
 
 
 class Model(Section):
@@ -188,6 +210,7 @@ class Select(Section):
     top_fraction: float | None = Field(default=None, gt=0, le=1)
     min_heads: dict[str, float] = Field(default={}, description="least value of a head, by its name")
     texts_per_image: int | None = Field(default=None, ge=1)
+    images_per_text: int | None = Field(default=None, ge=1, description="a text that is near another counts as that")
 
 
 class Validate(Section):
@@ -243,6 +266,8 @@ class Recipe(Section):
             raise ValueError("select cuts by a score, and without a model there is none: name a model, or drop the cut")
         if not self.models and (self.heads or self.tags is not None):
             raise ValueError("heads and tags read embeddings, and without a model there are none: name a model")
+        if not self.models and (self.copies.min_similarity is not None or self.copies.semantic is not None):
+            raise ValueError("copies.min_similarity and copies.semantic compare embeddings: name a model, or drop them")
         return self
 
     @model_validator(mode="after")

@@ -41,7 +41,9 @@ def sift_rows(plan: Plan, candidates: str, rows: Sequence[str], texts: Sequence[
 @task(name="copies", cache_policy=NO_CACHE)
 def join_copies(plan: Plan, sifted: str, looked: Sequence[str]) -> str:
     """Which pictures are one, here and in everything that the warehouse kept."""
-    return copies.join_copies(plan.warehouse, sifted, looked, plan.recipe.copies.phash_bits, plan.folder)
+    asked = plan.recipe.copies.near_bits
+    bits = None if asked is None else min(8, asked // 7)
+    return copies.join_copies(plan.warehouse, sifted, looked, bits, plan.folder)
 
 
 @task(name="pair", cache_policy=NO_CACHE)
@@ -55,7 +57,7 @@ def judge_pairs(
     plan: Plan, made: str, looked: Sequence[str], vectors: Sequence[str], embedded: Sequence[str]
 ) -> tuple[str, str, dict[str, float]]:
     """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts)."""
-    rules = scores.Rules(**plan.recipe.select.model_dump(exclude={"min_heads"}))
+    rules = scores.Rules(**plan.recipe.select.model_dump(exclude={"min_heads", "images_per_text"}))
     return scores.judge(
         plan.warehouse, made, looked, vectors, embedded, plan.scorers, plan.listened, rules, plan.folder
     )

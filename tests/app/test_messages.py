@@ -42,11 +42,11 @@ def test_a_recipe_with_a_misspelt_key_names_file_key_and_what_is_allowed(
     capfd: pytest.CaptureFixture[str], log: Path, tmp_path: Path
 ) -> None:
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("name: mine\ncopies:\n  phash_bit: 8\n")
+    recipe.write_text("name: mine\ncopies:\n  near_bit: 8\n")
     said = _fails(capfd, "curate", str(log), "--recipe", str(recipe))
     assert "mine.yaml" in said
-    assert "copies.phash_bit" in said
-    assert "phash_bits" in said
+    assert "copies.near_bit" in said
+    assert "near_bits" in said
 
 
 def test_an_unknown_recipe_names_those_that_there_are(capfd: pytest.CaptureFixture[str], log: Path) -> None:

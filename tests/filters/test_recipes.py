@@ -54,7 +54,7 @@ def test_zero_has_the_defaults_that_were_agreed_on() -> None:
     assert clicks is not None
     assert (clicks.min_impressions, clicks.min_rate, clicks.prior_clicks, clicks.prior_skips) == (10, 0.01, 1, 99)
     assert clicks.top_k is None
-    assert (zero.fetch.max_bytes, zero.fetch.deadline_s, zero.copies.phash_bits) == (32 << 20, 15, 8)
+    assert (zero.fetch.max_bytes, zero.fetch.deadline_s, zero.copies.near_bits) == (32 << 20, 15, 60)
     assert [one.reason for one in chosen(zero.pictures.filters, "picture")] == [
         "image_too_small",
         "image_aspect",
@@ -83,7 +83,7 @@ def test_a_recipe_is_found_by_path(tmp_path: Path) -> None:
 def test_names_and_training_do_not_change_what_is_milled() -> None:
     one = Recipe.model_validate({"name": "one", "about": "x", "training": {"samples": 5}})
     other = Recipe.model_validate({"name": "other"})
-    third = Recipe.model_validate({"name": "one", "copies": {"phash_bits": 7}})
+    third = Recipe.model_validate({"name": "one", "copies": {"near_bits": 7}})
     assert recipe_fingerprint(one) == recipe_fingerprint(other) != recipe_fingerprint(third)
 
 

@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
     "name": "hurried",
     "click_through": None,
     "fetch": {"retries": 1, "deadline_s": 2.5},  # the site stalls for twice as long
-    "copies": {"phash_bits": None},
+    "copies": {"near_bits": None},
 }
 KILLS = 10
 PARTS = 16

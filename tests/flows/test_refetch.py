@@ -32,7 +32,7 @@ RECIPE: dict[str, Any] = {
     "click_through": None,
     "texts": {"filters": [{"filter": "text_sensitive", "list": "words.tsv"}]},
     "fetch": {"retries": 0, "deadline_s": 10},
-    "copies": {"phash_bits": None},
+    "copies": {"near_bits": None},
     "validation": {"min_kept_share": 0.8},  # which it has only with the flaky ones
     "training": {"learning_rate": 1e-5},  # as JSON writes it, YAML takes it for text
 }
