@@ -37,6 +37,9 @@ TABLES: dict[str, str] = {
         finished_at TIMESTAMPTZ, allow VARCHAR, limit_rows BIGINT, round INTEGER, earlier VARCHAR""",
     "trainings": """training_id VARCHAR, release VARCHAR, flow_run_id VARCHAR, checkpoint VARCHAR, recipe VARCHAR,
         metrics VARCHAR, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ""",
+    "similar": "image_id BIGINT, model VARCHAR, nearest BIGINT, max_similarity FLOAT",
+    "cells": "model VARCHAR, cell INTEGER, centre FLOAT[], fitted_on BIGINT",
+    "cell_members": "model VARCHAR, cell INTEGER, image_id BIGINT, area BIGINT, vector BLOB",
     "tombstones": "kind VARCHAR, value VARCHAR, reason VARCHAR, created_at TIMESTAMPTZ",
     "protected": "name VARCHAR, sha256 VARCHAR, phash BIGINT, added_at TIMESTAMPTZ",
 }
@@ -47,6 +50,11 @@ PIXEL_ROW_GROUP = 256
 
 THUMBNAIL_ROW_GROUP = 4096
 """The same of `thumbnails`, which are a twentieth of that."""
+
+MEMBER_ROW_GROUP = 4096
+"""The same of `cell_members`: about 4 MB of vectors, so that whoever wants a few cells skips the others."""
+
+_ROW_GROUPS = {"pixels": PIXEL_ROW_GROUP, "thumbnails": THUMBNAIL_ROW_GROUP, "cell_members": MEMBER_ROW_GROUP}
 
 
 def tables_of(con: duckdb.DuckDBPyConnection) -> set[str]:
@@ -68,7 +76,7 @@ def create_tables(con: duckdb.DuckDBPyConnection) -> None:
     for name, column in added:
         con.execute(f"ALTER TABLE lake.{name} ADD COLUMN IF NOT EXISTS {column}")
     con.execute("COMMIT")
-    for name, rows in (("pixels", PIXEL_ROW_GROUP), ("thumbnails", THUMBNAIL_ROW_GROUP)):
+    for name, rows in _ROW_GROUPS.items():
         if name in missing:
             con.execute(f"CALL lake.set_option('parquet_row_group_size', {rows}, table_name => '{name}')")
 
