@@ -14,6 +14,7 @@ from filters.blocked import BlockedUrls
 from filters.chosen import chosen, first_reasons
 from filters.normalise import normalise
 from filters.recipe import Recipe, Role
+from filters.shingles import band_hashes, banding
 from filters.text import measure
 from filters.urls import BlockedHost, host_of, url_fault
 from warehouse.ids import content_id
@@ -39,6 +40,7 @@ class Reader:
 
     def __init__(self, recipe: Recipe) -> None:
         self.roles = recipe.texts.roles
+        self.near = recipe.texts.near
         self.blocked = BlockedHost(hosts=recipe.fetch.blocked_hosts)
         self.shut = BlockedUrls(recipe.fetch.blocked_urls)
         ranked = list(enumerate(chosen(recipe.texts.filters, "text")))
@@ -137,8 +139,15 @@ class Reader:
                 "detail": detail,
                 "rank": pa.array(ranks, pa.int32()),
                 "text_id": pa.array(ids, pa.int64()),
+                "bands": self.bands_of(batch.column("norm")),
             }
         )
+
+    def bands_of(self, norm: pa.StringArray) -> pa.ListArray:
+        """What long texts share with those that are near them; null for short ones, and where nobody asks."""
+        if self.near is None:
+            return pa.nulls(len(norm), pa.list_(pa.int64()))
+        return band_hashes(norm, self.near.characters, banding(self.near.similarity))
 
 
 def _write(table: pa.Table, out: str) -> None:

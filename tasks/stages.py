@@ -17,6 +17,7 @@ from actors.web.outage import Outage
 from actors.web.parts import SCHEMA as FETCHED
 from filters.load import recipe_fingerprint
 from filters.recipe import Fetch, Recipe
+from filters.shingles import banding
 from tasks.parts import HUNG_S, Seats, make_parts
 from tasks.plan import Plan
 from tasks.pool import CHANCES, SetAside, cpus, run_pool
@@ -25,7 +26,7 @@ from tasks.rounds import first_jobs, keep_jobs, next_jobs
 from warehouse.lake import first_line
 from warehouse.sift import url_parts
 
-READ_VERSION = "1"
+READ_VERSION = "2"
 """Raised when the stage's code would make another part of the same facts."""
 
 FETCH_LANES = 4
@@ -44,9 +45,7 @@ class ReadFailed(Exception):
 @task(name="read", cache_policy=NO_CACHE)
 def read(plan: Plan, candidates: str) -> tuple[list[str], list[str]]:
     """Read every row group of the candidates: (row parts, text parts)."""
-    shut = Fetch(blocked_hosts=plan.recipe.fetch.blocked_hosts, blocked_urls=plan.recipe.fetch.blocked_urls)
-    asked = Recipe(name="read", texts=plan.recipe.texts, fetch=shut)
-    facts = (READ_VERSION, candidates, recipe_fingerprint(asked))  # word lists count by their content
+    facts = (READ_VERSION, candidates, *read_facts(plan.recipe))
     groups = range(pq.ParquetFile(candidates).num_row_groups)
     jobs = [
         ReadJob(candidates, n, plan.part("read", "rows", *facts, str(n)), plan.part("read", "texts", *facts, str(n)))
@@ -59,6 +58,18 @@ def read(plan: Plan, candidates: str) -> tuple[list[str], list[str]]:
                 raise ReadFailed(f"Row group {job.row_group} of the log {done.why}.\nFree memory, then run again.")
             progress.advance(done)
     return [job.rows for job in jobs], [job.texts for job in jobs]
+
+
+def read_facts(recipe: Recipe) -> tuple[str, str]:
+    """What of a recipe decides what is read of a row; word lists count by their content.
+
+    Of near texts that is how their hashes are cut, which bounds that are close to each other have in common.
+    """
+    shut = Fetch(blocked_hosts=recipe.fetch.blocked_hosts, blocked_urls=recipe.fetch.blocked_urls)
+    asked = Recipe(name="read", texts=recipe.texts.model_copy(update={"near": None}), fetch=shut)
+    near = recipe.texts.near
+    cut = "" if near is None else f"{near.characters} {banding(near.similarity)}"
+    return recipe_fingerprint(asked), cut
 
 
 @task(name="fetch", cache_policy=NO_CACHE)

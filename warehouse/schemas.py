@@ -7,7 +7,7 @@ CANDIDATES = (
 READ_ROWS = "candidate_id BIGINT, reason VARCHAR, detail VARCHAR, host VARCHAR"
 READ_TEXTS = (
     "candidate_id BIGINT, role VARCHAR, place INTEGER, raw VARCHAR, norm VARCHAR, language VARCHAR, "
-    "measures VARCHAR, reason VARCHAR, detail VARCHAR, rank INTEGER, text_id BIGINT"
+    "measures VARCHAR, reason VARCHAR, detail VARCHAR, rank INTEGER, text_id BIGINT, bands BIGINT[]"
 )
 SIFTED = (
     "candidate_id BIGINT, source_row BIGINT, url VARCHAR, host VARCHAR, clicks BIGINT, reason VARCHAR, detail VARCHAR"

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from actors.texts import Reader, ReadJob
 from filters.load import load_recipe
-from filters.recipe import Recipe
+from filters.recipe import NearTexts, Recipe
 from warehouse.ids import content_id
 
 COLUMNS = ("url", "page_url", "query", "title", "surrounding", "alt", "ts", "impressions", "clicks", "fault")
@@ -64,3 +64,17 @@ def test_texts_that_are_one_when_normalised_have_one_id(tmp_path: Path) -> None:
         tmp_path, load_recipe("unscored"), [{"title": "a  dog on&nbsp;a lawn"}, {"query": "a dog on a lawn"}]
     )
     assert {text["text_id"] for text in texts} == {content_id(b"a dog on a lawn")}
+
+
+def test_long_texts_that_are_near_share_a_band_where_the_recipe_asks(tmp_path: Path) -> None:
+    recipe = load_recipe("unscored")
+    near = recipe.model_copy(update={"texts": recipe.texts.model_copy(update={"near": NearTexts()})})
+    plain = recipe.model_copy(update={"texts": recipe.texts.model_copy(update={"near": None})})
+    said = "an old wooden boat on the shore of a quiet lake in the mountains, model number 1047"
+    rows = [{"title": said}, {"title": said.replace("1047", "1048")}, {"query": said}, {"title": said[:59]}]
+    _, texts = _read(tmp_path, near, rows)
+    bands = [text["bands"] for text in texts]
+    assert bands[0] == bands[2]
+    assert set(bands[0]) & set(bands[1])
+    assert bands[3] is None
+    assert {str(text["bands"]) for text in _read(tmp_path, plain, rows)[1]} == {"None"}

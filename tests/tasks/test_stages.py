@@ -1,4 +1,4 @@
-"""A network that is down stops the fetch: no row is rejected for it, and the message says how to go on."""
+"""What a stage does when the network is down, and which recipes share the parts of what was read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from filters.load import load_recipe
+from filters.recipe import NearTexts
+from tasks.stages import read_facts
 
 RECIPE = {
     "name": "cut-off",
@@ -67,3 +71,17 @@ def test_without_a_resolver_the_fetch_stops_and_no_row_is_rejected_for_it(alone:
     assert said[-2].startswith("No row was rejected for it: 0 of 1 parts of URLs are done")
     assert "the same command goes on from there" in said[-1]
     assert list((tmp_path / "lake" / "work" / "fetch").glob("[!.]*.parquet")) == []
+
+
+def test_texts_are_read_anew_when_their_hashes_would_be_others_and_only_then() -> None:
+    recipe = load_recipe("unscored")
+
+    def read_by(near: NearTexts | None) -> tuple[str, str]:
+        return read_facts(recipe.model_copy(update={"texts": recipe.texts.model_copy(update={"near": near})}))
+
+    plain, asked = read_by(None), read_by(NearTexts(similarity=0.8, characters=60))
+    assert len({plain, asked, read_by(NearTexts(similarity=0.6)), read_by(NearTexts(characters=80))}) == 4
+    assert read_by(NearTexts(similarity=0.81)) == asked
+    roles = recipe.model_copy(update={"texts": recipe.texts.model_copy(update={"roles": ("title",)})})
+    assert read_facts(roles) != read_facts(recipe)
+    assert read_facts(recipe.model_copy(update={"click_through": None})) == read_facts(recipe)

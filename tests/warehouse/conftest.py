@@ -30,6 +30,7 @@ KINDS = {
     "FLOAT": pa.float32(),
     "BOOLEAN": pa.bool_(),
     "BLOB": pa.binary(),
+    "BIGINT[]": pa.list_(pa.int64()),
     "FLOAT[]": pa.list_(pa.float32()),
     "VARCHAR[]": pa.list_(pa.string()),
     "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
