@@ -27,7 +27,7 @@ from warehouse.ids import fingerprint
 from warehouse.known import known_vectors
 from warehouse.pairs import missing_pictures, missing_texts
 
-LOOK_VERSION = "2"
+LOOK_VERSION = "3"
 EMBED_VERSION = "2"
 TAG_VERSION = "1"
 """One per stage: raised when the stage's code would make another part of the same facts."""

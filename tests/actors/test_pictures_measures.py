@@ -19,7 +19,8 @@ from PIL import Image, ImageFilter
 
 from actors.pictures.colours import MOST, colours
 from actors.pictures.decode import Picture, decode
-from actors.pictures.measures import Measures, entropy, measure, phash, sharpness
+from actors.pictures.hashes import phash
+from actors.pictures.measures import Measures, entropy, measure, sharpness
 from actors.pictures.thumbnail import LONGER, shrunk
 
 HASHES = [((320, 240), "d4b52398e446b13f"), ((511, 300), "d4b52398e146b13f"), ((97, 260), "d4b52398e146b13f")]
