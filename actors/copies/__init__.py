@@ -1,0 +1,1 @@
+"""Which pictures are one: by their hashes, by their embeddings."""
