@@ -15,7 +15,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from actors.copies.meeting import Job, Matcher, MeetJob
-from actors.copies.placing import FitJob, PlaceJob
+from actors.copies.placing import ROUNDS, FitJob, PlaceJob
 from tasks.parts import HUNG_S
 from tasks.plan import Plan
 from tasks.pool import SetAside, cpus, run_pool
@@ -31,19 +31,16 @@ BOUND = 50_000
 """Pictures from which on they are put into cells; below it all are compared with all, and the answer is exact."""
 
 GROWTH = 16
-"""Times by which a collection grows until its cells are fitted anew: a newcomer then costs four times what it did."""
+"""Times by which a collection grows until its cells are fitted anew: four times as many are met then as after a fit."""
 
-CELLS_BY_ROOT = 2.0
-"""Cells by the square root of the pictures: with half of it newcomers cost 1.7 times as much, with more the fit."""
+CELLS_BY_ROOT = 3
+"""Cells by the square root of the pictures: newcomers cost the same at 2, and less at 3 while the collection grows."""
 
 SAMPLED = 16
 """Pictures that a cell is fitted on."""
 
 PLACED_ROWS = 65_536
 """Pictures that are put into cells by a job: 0.5 GB with what is computed of them, at 512 numbers each."""
-
-FIT_ROUNDS = 16
-"""Times that a fit compares its pictures with as many vectors as there are cells."""
 
 MET_ROWS = 262_144
 """The most pictures in the memory of a job that compares, unless a single cell has more."""
@@ -114,9 +111,7 @@ def _fitted(plan: Plan, model: str, new: str, total: int) -> _Cells:
     count = round(CELLS_BY_ROOT * total**0.5)
     samples = sample(plan.warehouse, model, new, SAMPLED * count, plan.folder / "similar")
     job, rows = _named(plan, FitJob(samples, model, count, total, ""), new), min(SAMPLED * count, total)
-    (part,) = _run(
-        plan, _Share([job], FIT_ROUNDS * rows * count), f"{count:,} cells are fitted on {rows:,} of {total:,}"
-    )
+    (part,) = _run(plan, _Share([job], ROUNDS * rows * count), f"{count:,} cells are fitted on {rows:,} of {total:,}")
     return _Cells(part, pq.read_metadata(part).num_rows, (), True)
 
 

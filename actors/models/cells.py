@@ -17,13 +17,17 @@ def fit_cells(vectors: Floats, count: int, seed: int, rounds: int) -> Floats:
     Seeded as k-means++ does, then at most `rounds` of assigning and averaging. The same vectors in the same order
     give the same centres: hand them over in the order of their ids. HeadError for fewer distinct vectors than cells.
     """
-    centres = _seeded(vectors, count, np.random.default_rng(seed))
+    return moved_cells(vectors, _seeded(vectors, count, np.random.default_rng(seed)), rounds)
+
+
+def moved_cells(vectors: Floats, centres: Floats, rounds: int) -> Floats:
+    """The unit `centres` (count, width) after at most `rounds` of assigning unit `vectors` to them and averaging."""
     before = np.full(len(vectors), -1)
     for _ in range(rounds):
         cells, cosines = _assigned(vectors, centres)
         if np.array_equal(cells, before):
             break
-        before, centres = cells, _averaged(vectors, cells, cosines, count)
+        before, centres = cells, _averaged(vectors, cells, cosines, len(centres))
     return centres
 
 
