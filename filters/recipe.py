@@ -151,7 +151,7 @@ class Copies(Section):
     """Which pictures count as one; cosines are those of the recipe's first model."""
 
     near_bits: int | None = Field(
-        default=60, ge=0, le=90, description="largest Hamming distance of 256 bits (PDQ); null: equal bytes only"
+        default=64, ge=0, le=90, description="largest Hamming distance of 256 bits (PDQ); null: equal bytes only"
     )
     turned: bool = Field(default=False, description="mirrored and rotated copies too")
     min_similarity: float | None = Field(default=None, gt=0, lt=1, description="least cosine of two near pictures")

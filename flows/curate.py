@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from actors.models.files import FoundModel, called
 from filters.recipe import Model
 from flows.server import run_url, running_server
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
+from tasks.copies import Joined, join_copies
 from tasks.folder import read_folder
 from tasks.looks import embed_texts, look, look_again
 from tasks.plan import Plan, alone, already, default_warehouse, make_plan
@@ -30,7 +31,6 @@ from tasks.rounds import count_left
 from tasks.stages import fetch, read
 from tasks.steps import (
     ingest_source,
-    join_copies,
     judge_pairs,
     make_ledger,
     make_pairs,
@@ -39,6 +39,7 @@ from tasks.steps import (
     sift_rows,
 )
 from tasks.validate import Verdict, check_input, validate
+from warehouse.copies import told_of
 from warehouse.lake import shown
 from warehouse.ledger import funnel
 from warehouse.publish import ModelFacts, Release, Run, add_name
@@ -151,7 +152,7 @@ class _Parts:
     fetched: Sequence[str] = ()
     looked: Sequence[str] = ()
     vectors: Sequence[str] = ()
-    joined: str = ""
+    joined: Joined = field(default_factory=lambda: Joined("", None))
     judged: str = ""
     scores: str = ""
     embedded: Sequence[str] = ()
@@ -167,13 +168,13 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
     _pairs(plan, parts)
     with step("validate") as said:
         ledger, counts = make_ledger(
-            plan, parts.candidates, parts.sifted, parts.looked, parts.joined, parts.judged, published=True
+            plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=True
         )
         verdict = validate(plan, parts.texts, parts.looked, parts.judged, ledger)
         said.append("passed" if verdict.passed else "failed: " + "; ".join(verdict.failed))
     if not verdict.passed:
         ledger, counts = make_ledger(
-            plan, parts.candidates, parts.sifted, parts.looked, parts.joined, parts.judged, published=False
+            plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=False
         )
     turned_away = funnel(plan.warehouse, ledger)
     release = Release(plan.release, parts.cuts or {}, counts, verdict.metrics) if verdict.passed else None
@@ -228,14 +229,14 @@ def _pictures(plan: Plan, parts: _Parts) -> None:
         parts.looked, parts.vectors = look(plan, parts.fetched)
         said.append(f"{rows_of(parts.looked)} rows")
     with step("copies") as said:
-        parts.joined = join_copies(plan, parts.sifted, parts.looked)
-        said.append(f"{rows_of([parts.joined])} distinct pictures")
+        parts.joined = join_copies(plan, parts.sifted, parts.looked, parts.vectors)
+        said.append(told_of(plan.warehouse, parts.joined.part))
 
 
 def _pairs(plan: Plan, parts: _Parts) -> None:
     """Align and select."""
     with step("align") as said:
-        made = make_pairs(plan, parts.sifted, parts.texts, parts.looked, parts.joined)
+        made = make_pairs(plan, parts.sifted, parts.texts, parts.looked, parts.joined.part)
         again, vectors = look_again(plan, made, parts.looked, parts.vectors)
         parts.looked, parts.vectors = [*parts.looked, *again], [*parts.vectors, *vectors]
         parts.embedded = embed_texts(plan, made, parts.texts)
@@ -279,7 +280,8 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         fetched=tuple(parts.fetched),
         looked=tuple(parts.looked),
         vectors=tuple(parts.vectors),
-        joined=parts.joined,
+        joined=parts.joined.part,
+        shelves=parts.joined.shelves,
         judged=parts.judged,
         scores=parts.scores,
         embedded=tuple(parts.embedded),

@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE
 
 from filters.chosen import boilerplate, chosen
 from tasks.plan import Plan
-from warehouse import copies, ingest, ledger, pairs, publish, scores, sift
+from warehouse import ingest, ledger, pairs, publish, scores, sift
 from warehouse.lake import prepare
 
 INGEST_VERSION = "1"
@@ -36,14 +36,6 @@ def sift_rows(plan: Plan, candidates: str, rows: Sequence[str], texts: Sequence[
     common = boilerplate(filters)
     bound = sift.Boilerplate(common.urls, filters.index(common)) if common is not None else None
     return sift.sift(plan.warehouse, candidates, rows, texts, clicks, bound, plan.folder)
-
-
-@task(name="copies", cache_policy=NO_CACHE)
-def join_copies(plan: Plan, sifted: str, looked: Sequence[str]) -> str:
-    """Which pictures are one, here and in everything that the warehouse kept."""
-    asked = plan.recipe.copies.near_bits
-    bits = None if asked is None else min(8, asked // 7)
-    return copies.join_copies(plan.warehouse, sifted, looked, bits, plan.folder)
 
 
 @task(name="pair", cache_policy=NO_CACHE)

@@ -1,213 +1,220 @@
-"""Which pictures are one: exact by content, near by Hamming distance, against everything the warehouse ever kept."""
+"""Which pictures are one: what is to be compared, and who stands for whom once it is known what is near."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
 
 from warehouse import schemas
+from warehouse.components import components
+from warehouse.groups import Member, Reach, Standing, stand
 from warehouse.lake import connect, view, write
 
-BANDS = 4
-"""A 64-bit hash is cut into 4 bands of 16 bits: within distance d, one band differs in at most d // 4 bits."""
-
-MIN_STD = 2.0
-"""Pictures of less contrast have hashes of noise; they are joined only when their bytes are equal."""
+MIN_QUALITY = 50
+"""Of PDQ, whose gate it is: what is under it has hashes of noise and is joined only when its bytes are equal."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A picture of this run that passed the look and that the warehouse has not kept before."""
+class Rule:
+    """What makes two pictures one (filters.recipe.Copies), and the identity of the `model` whose vectors it reads."""
 
-    image_id: int
-    phash: int
-    area: int
-    clicks: int
-
-    def order(self) -> tuple[int, int, int]:
-        """The total order of survivors: largest, then most clicks, then smallest id."""
-        return -self.area, -self.clicks, self.image_id
+    reach: Reach
+    min_similarity: float | None
+    survivor: Literal["best", "first"]
+    model: str | None
 
 
-@dataclass(frozen=True)
-class Join:
-    """A picture and the one that stands for it (itself, unless it is a copy)."""
+def write_seen(warehouse: str, source: str, sifted: str, looked: Sequence[str], out: Path) -> str:
+    """Write `seen.parquet`: one row per distinct picture that passed the look, `known` where an earlier run kept it.
 
-    image_id: int
-    survivor: int
-    distance: int
-
-
-def join_copies(warehouse: str, sifted: str, looked: Sequence[str], bits: int | None, out: Path) -> str:
-    """Write `joined.parquet` to `out`: one row per distinct picture of the run that passed the look."""
+    `clicks` are those of every source that shows it, this one as it is now.
+    """
     with connect(warehouse) as con:
         view(con, "sifted", [sifted], schemas.SIFTED)
         view(con, "looked", looked, schemas.LOOKED)
-        con.execute(_SEEN)
-        edges = _edges(con, bits) if bits is not None else []
-        joins = group(_unseen(con), _roots(con), edges, bits) if bits is not None else []
-        con.register("joins", _table(joins))
-        con.execute(_STANDING)
-        con.execute(_protected(bits))
+        con.execute("CREATE TEMP TABLE clicked AS " + _CLICKED)
+        con.execute("CREATE TEMP TABLE elsewhere AS " + _ELSEWHERE, [source])
+        return write(con, _SEEN, str(out / "seen.parquet"))
+
+
+_CLICKED = """
+    SELECT image_id, sum(coalesce(clicks, 0))::BIGINT AS clicks FROM looked JOIN sifted USING (url)
+    WHERE looked.reason IS NULL AND sifted.reason IS NULL GROUP BY image_id"""
+
+_ELSEWHERE = """
+    SELECT image_id, sum(clicks)::BIGINT AS clicks FROM lake.sightings
+    WHERE source <> $1 AND image_id IN (SELECT image_id FROM clicked) GROUP BY image_id"""
+
+_SEEN = f"""
+    WITH shown AS (SELECT image_id, any_value(sha256) AS sha256, max(width::BIGINT * height) AS area,
+                          any_value(phash) AS phash, any_value(dhash) AS dhash, any_value(pdq) AS pdq
+                   FROM (SELECT * REPLACE (CASE WHEN pdq_quality >= {MIN_QUALITY} THEN phash END AS phash,
+                                           CASE WHEN pdq_quality >= {MIN_QUALITY} THEN dhash END AS dhash,
+                                           CASE WHEN pdq_quality >= {MIN_QUALITY} THEN pdq END AS pdq) FROM looked)
+                   WHERE reason IS NULL GROUP BY image_id)
+    SELECT s.*, c.clicks AS clicks_here, c.clicks + coalesce(e.clicks, 0) AS clicks, k.image_id IS NOT NULL AS known
+    FROM shown s JOIN clicked c USING (image_id) LEFT JOIN elsewhere e USING (image_id)
+    LEFT JOIN (SELECT image_id FROM lake.images WHERE passed) k USING (image_id) ORDER BY image_id"""
+
+
+def write_nodes(warehouse: str, seen: str, out: Path) -> str:
+    """Write `nodes.parquet`: the new pictures whose hashes are to be compared; of those with equal ones the first."""
+    with connect(warehouse) as con:
+        view(con, "seen", [seen], schemas.SEEN)
+        return write(con, _NODES, str(out / "nodes.parquet"))
+
+
+_NODES = """
+    SELECT min(image_id) AS image_id, phash, dhash, pdq FROM seen
+    WHERE NOT known AND pdq IS NOT NULL GROUP BY phash, dhash, pdq ORDER BY image_id"""
+
+
+def join_copies(
+    warehouse: str,
+    seen: str,
+    near: Sequence[str],
+    similar: Sequence[str],
+    vectors: Sequence[str],
+    rule: Rule,
+    out: Path,
+) -> str:
+    """Write `joined.parquet`: who stands for each picture of the run, and for those of earlier runs that it concerns.
+
+    `near` are parts of pairs by their hashes, `similar` by their embeddings, whose first picture is of this run;
+    `vectors` are parts of the run's embeddings.
+    """
+    with connect(warehouse) as con:
+        view(con, "seen", [seen], schemas.SEEN)
+        view(con, "near_in", near, schemas.NEAR)
+        view(con, "similar_in", similar, schemas.SIMILAR)
+        view(con, "vectors_in", vectors, schemas.VECTORS)
+        con.execute(_LINKS if rule.reach.near_bits is not None else _NO_LINKS)
+        if rule.min_similarity is not None:
+            con.execute(_UNLIKE, [rule.min_similarity, rule.model])
+        con.execute("INSERT INTO links SELECT image_id, other FROM similar_in")
+        whole = components(con.execute(_HUNG).fetchall())
+        con.register("touched", pa.table({"part": [*whole], "component": [*whole.values()]}, schema=_PARTS))
+        con.execute(_MEMBERS)
+        con.register("groups", _groups(con, rule))
         return write(con, _JOINED, str(out / "joined.parquet"))
 
 
-_SEEN = """
-    CREATE TEMP TABLE seen AS
-    WITH shown AS (SELECT image_id, any_value(phash) AS phash, any_value(std) AS std, any_value(sha256) AS sha256,
-                          max(width::BIGINT * height) AS area
-                   FROM looked WHERE reason IS NULL GROUP BY image_id),
-    clicked AS (SELECT image_id, sum(coalesce(clicks, 0))::BIGINT AS clicks
-                FROM looked JOIN sifted USING (url) WHERE looked.reason IS NULL AND sifted.reason IS NULL
-                GROUP BY image_id)
-    SELECT image_id, phash, std, sha256, area, clicks, k.root
-    FROM shown JOIN clicked USING (image_id)
-    LEFT JOIN (SELECT image_id, coalesce(duplicate_of, image_id) AS root FROM lake.images WHERE passed) k
+_PARTS = pa.schema({"part": pa.int64(), "component": pa.int64()})
+
+# pictures with equal hashes are linked to the one of them that was compared
+_LINKS = f"""
+    CREATE TEMP TABLE links AS
+    SELECT image_id, other FROM near_in
+    UNION ALL
+    SELECT s.image_id, n.image_id FROM seen s JOIN ({_NODES}) n USING (phash, dhash, pdq)
+    WHERE NOT s.known AND s.image_id <> n.image_id"""
+
+_NO_LINKS = "CREATE TEMP TABLE links (image_id BIGINT, other BIGINT)"
+
+_UNLIKE = """
+    DELETE FROM links WHERE (image_id, other) NOT IN (
+        WITH held AS (SELECT subject_id, any_value(vector) AS vector FROM
+                          (SELECT subject_id, vector FROM vectors_in WHERE model = $2
+                           UNION ALL
+                           SELECT subject_id, vector FROM lake.embeddings WHERE subject = 'picture' AND model = $2
+                              AND subject_id IN (SELECT image_id FROM links UNION SELECT other FROM links))
+                      GROUP BY subject_id)
+        SELECT l.image_id, l.other FROM links l JOIN held a ON a.subject_id = l.image_id
+        JOIN held b ON b.subject_id = l.other WHERE list_inner_product(a.vector, b.vector) >= $1)"""
+
+# what hangs together: pictures of earlier runs by the component that they are in, and what was forgotten not at all
+_HUNG = """
+    SELECT l.image_id, coalesce(i.component, l.other) FROM links l LEFT JOIN lake.images i ON i.image_id = l.other
+    WHERE i.passed OR l.other IN (SELECT image_id FROM seen)
+    UNION
+    SELECT i.component, i.component FROM seen JOIN lake.images i USING (image_id)
+    WHERE i.passed AND i.component IN (SELECT component FROM lake.images WHERE passed
+                                       GROUP BY component HAVING count(*) > 1)"""
+
+_MEMBERS = f"""
+    CREATE TEMP TABLE members AS
+    WITH met AS (
+        SELECT i.image_id, t.component, i.width::BIGINT * i.height AS area,
+               CASE WHEN i.pdq_quality >= {MIN_QUALITY} THEN i.pdq END AS pdq,
+               coalesce(i.duplicate_of, i.image_id) AS root
+        FROM lake.images i JOIN touched t ON t.part = i.component WHERE i.passed
+        UNION ALL BY NAME
+        SELECT s.image_id, t.component, s.area, s.pdq, NULL::BIGINT AS root
+        FROM seen s JOIN touched t ON t.part = s.image_id WHERE NOT s.known)
+    SELECT m.*, coalesce(s.clicks, c.clicks, 0) AS clicks FROM met m LEFT JOIN seen s USING (image_id)
+    LEFT JOIN (SELECT image_id, sum(clicks)::BIGINT AS clicks FROM lake.sightings GROUP BY image_id) c
     USING (image_id)"""
 
-_STANDING = """
-    CREATE TEMP TABLE standing AS
-    SELECT image_id, survivor, CASE WHEN survivor <> image_id THEN 'phash' END AS rule, distance, false AS known
-    FROM joins
-    UNION ALL BY NAME
-    SELECT image_id, image_id AS survivor, 0 AS distance, false AS known
-    FROM seen ANTI JOIN joins USING (image_id) WHERE root IS NULL
-    UNION ALL BY NAME
-    SELECT s.image_id, root AS survivor, i.duplicate_rule AS rule, i.duplicate_distance AS distance, true AS known
-    FROM seen s JOIN lake.images i ON i.image_id = s.image_id AND i.passed"""
 
-# a picture is removed with the one that stands for it: it is the survivor that a release would show
-_JOINED = """
-    SELECT s.*, coalesce(own.reason, other.reason) AS reason, coalesce(own.detail, other.detail) AS detail
-    FROM standing s LEFT JOIN overlap own ON own.image_id = s.image_id
-    LEFT JOIN overlap other ON other.image_id = s.survivor
-    ORDER BY s.image_id"""
+def _groups(con: duckdb.DuckDBPyConnection, rule: Rule) -> pa.Table:
+    """Who stands for each member of every component that the run touches."""
+    rows = con.execute("SELECT component, image_id, pdq, area, clicks, root FROM members").fetchall()
+    vectors = _vectors(con, rule) if rule.reach.join is not None else {}
+    held: dict[int, list[Member]] = defaultdict(list)
+    for component, image_id, pdq, area, clicks, root in rows:
+        held[component].append(Member(image_id, pdq, area, clicks, root, vectors.get(image_id)))
+    told = [
+        (component, one)
+        for component, members in held.items()
+        for one in stand(members, rule.reach, stay=rule.survivor == "first")
+    ]
+    return _table(told)
 
 
-def _protected(bits: int | None) -> str:
-    near = f"OR (s.std >= {MIN_STD} AND bit_count(xor(s.phash, p.phash)) <= {bits})" if bits is not None else ""
-    return f"""CREATE TEMP TABLE overlap AS
-        WITH shown AS (SELECT image_id, sha256, phash, std FROM seen
-                       UNION
-                       SELECT image_id, sha256, phash, std FROM lake.images
-                       WHERE image_id IN (SELECT survivor FROM standing))
-        SELECT image_id, 'benchmark_overlap' AS reason, min('in the protected set ' || p.name) AS detail
-        FROM shown s JOIN lake.protected p ON s.sha256 = p.sha256 {near} GROUP BY image_id"""
-
-
-def _unseen(con: duckdb.DuckDBPyConnection) -> list[Seen]:
-    """The new pictures that are near to another; all others stand for themselves, and only SQL sees them."""
+def _vectors(con: duckdb.DuckDBPyConnection, rule: Rule) -> dict[int, list[float]]:
     rows = con.execute(
-        "SELECT image_id, phash, area, clicks FROM seen "
-        "WHERE image_id IN (SELECT image_id FROM near UNION SELECT other FROM near WHERE NOT known)"
-    ).fetchall()
-    return [Seen(*row) for row in rows]
-
-
-def _roots(con: duckdb.DuckDBPyConnection) -> dict[int, int]:
-    """The hash of every picture of the warehouse that an unseen one is near to."""
-    rows = con.execute(
-        "SELECT DISTINCT other, i.phash FROM near JOIN lake.images i ON i.image_id = other WHERE known"
+        """SELECT subject_id, vector FROM vectors_in WHERE model = $1
+              AND subject_id IN (SELECT image_id FROM members)
+           UNION ALL
+           SELECT subject_id, vector FROM lake.embeddings WHERE subject = 'picture' AND model = $1
+              AND subject_id IN (SELECT image_id FROM members)""",
+        [rule.model],
     ).fetchall()
     return dict(rows)
 
 
-def _edges(con: duckdb.DuckDBPyConnection, bits: int) -> list[tuple[int, int]]:
-    """Every pair within `bits` of which one is unseen; exact, by the pigeonhole over bands.
-
-    A pair within d has a band within d // BANDS, so probing each band's neighbours finds it: no false negatives,
-    and what a new picture costs is a share of the history, not the history.
-    """
-    masks = [sum(1 << bit for bit in chosen) for n in range(bits // BANDS + 1) for chosen in combinations(range(16), n)]
-    con.register("masks", pa.table({"mask": pa.array(masks, pa.int64())}))
-    con.execute(f"""
-        CREATE TEMP TABLE hashes AS
-        SELECT image_id, phash, image_id AS stands_for, false AS known FROM seen
-        WHERE root IS NULL AND std >= {MIN_STD}
-        UNION ALL
-        SELECT image_id, phash, coalesce(duplicate_of, image_id), true FROM lake.images
-        WHERE passed AND std >= {MIN_STD}""")
-    con.execute(f"""
-        CREATE TEMP TABLE bands AS
-        SELECT h.*, band, ((phash >> (band * 16)::BIGINT) & 65535) AS value FROM hashes h, range({BANDS}) b(band)""")
-    con.execute(f"""
-        CREATE TEMP TABLE near AS
-        SELECT DISTINCT a.image_id, b.stands_for AS other, b.known
-        FROM (SELECT *, xor(value, mask) AS probe FROM bands, masks WHERE NOT known) a
-        JOIN bands b ON a.band = b.band AND a.probe = b.value
-        WHERE a.image_id <> b.image_id AND bit_count(xor(a.phash, b.phash)) <= {bits}""")
-    return con.execute("SELECT image_id, other FROM near").fetchall()
-
-
-def group(unseen: Sequence[Seen], roots: dict[int, int], edges: Iterable[tuple[int, int]], bits: int) -> list[Join]:
-    """Join unseen pictures into groups, each stood for by a known root or by its best member.
-
-    A group is a connected component of `edges`. A known root stands for what is nearest to it: what was published
-    does not change. A member farther than twice `bits` from its survivor was chained to it; those are grouped anew
-    among themselves, so that no chain of small steps joins pictures that differ. Order of input does not matter.
-    """
-    by_id = {one.image_id: one for one in unseen}
-    joins: list[Join] = []
-    left = _components(by_id, roots, edges)
-    while left:
-        members, known = left.pop()
-        best = min(members, key=Seen.order)
-        hashes = {root: roots[root] for root in known} or {best.image_id: best.phash}
-        chained: list[Seen] = []
-        for one in members:
-            distance, survivor = min((hamming(one.phash, phash), root) for root, phash in hashes.items())
-            if distance <= 2 * bits or one.image_id == survivor:
-                joins.append(Join(one.image_id, survivor, distance))
-            else:
-                chained.append(one)
-        if chained:
-            left += _components({one.image_id: one for one in chained}, {}, edges)
-    return sorted(joins, key=lambda join: join.image_id)
-
-
-def _components(
-    by_id: dict[int, Seen], roots: dict[int, int], edges: Iterable[tuple[int, int]]
-) -> list[tuple[list[Seen], set[int]]]:
-    """Connected components over unseen pictures, each with the known roots that touch it."""
-    parent = {image_id: image_id for image_id in by_id}
-
-    def find(node: int) -> int:
-        while parent[node] != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    touching: list[tuple[int, int]] = []
-    for one, other in edges:
-        if one in by_id and other in by_id:
-            low, high = sorted((find(one), find(other)))
-            parent[high] = low
-        elif one in by_id and other in roots:
-            touching.append((one, other))
-    groups: dict[int, tuple[list[Seen], set[int]]] = defaultdict(lambda: ([], set()))
-    for image_id, member in by_id.items():
-        groups[find(image_id)][0].append(member)
-    for touched, root in touching:
-        groups[find(touched)][1].add(root)
-    return list(groups.values())
-
-
-def hamming(one: int, other: int) -> int:
-    """How many of 64 bits differ."""
-    return ((one ^ other) & 0xFFFFFFFFFFFFFFFF).bit_count()
-
-
-def _table(joins: Sequence[Join]) -> pa.Table:
+def _table(told: Sequence[tuple[int, Standing]]) -> pa.Table:
+    ones = [one for _, one in told]
     return pa.table(
         {
-            "image_id": pa.array([join.image_id for join in joins], pa.int64()),
-            "survivor": pa.array([join.survivor for join in joins], pa.int64()),
-            "distance": pa.array([join.distance for join in joins], pa.int32()),
+            "component": pa.array([component for component, _ in told], pa.int64()),
+            "image_id": pa.array([one.image_id for one in ones], pa.int64()),
+            "survivor": pa.array([one.survivor for one in ones], pa.int64()),
+            "rule": pa.array([one.rule for one in ones], pa.string()),
+            "distance": pa.array([one.distance for one in ones], pa.int32()),
+            "similarity": pa.array([one.similarity for one in ones], pa.float32()),
+            "note": pa.array([one.note for one in ones], pa.string()),
         }
     )
+
+
+# pictures of earlier runs of which nothing changes are not told, but for those that this run shows again
+_JOINED = """
+    WITH standing AS (
+        SELECT *, image_id IN (SELECT image_id FROM lake.images WHERE passed) AS known FROM groups
+        UNION ALL BY NAME
+        SELECT image_id, image_id AS survivor, 0 AS distance, image_id AS component, false AS known
+        FROM seen ANTI JOIN groups USING (image_id) WHERE NOT known
+        UNION ALL BY NAME
+        SELECT s.image_id, coalesce(i.duplicate_of, i.image_id) AS survivor, i.duplicate_rule AS rule,
+               i.duplicate_distance AS distance, i.duplicate_similarity AS similarity, i.component, true AS known
+        FROM seen s ANTI JOIN groups USING (image_id) JOIN lake.images i USING (image_id) WHERE s.known)
+    SELECT t.image_id, survivor, rule, distance, similarity, component, t.known, s.image_id IS NOT NULL AS shown,
+           s.clicks, s.clicks_here, note, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+    FROM standing t LEFT JOIN seen s USING (image_id) ORDER BY t.image_id"""
+
+
+def told_of(warehouse: str, joined: str) -> str:
+    """How many pictures there are in a run, and how many of them are copies, in words."""
+    with connect(warehouse) as con:
+        view(con, "joined", [joined], schemas.JOINED)
+        shown, copies = con.execute(
+            "SELECT count(*) FILTER (shown), count(*) FILTER (shown AND survivor <> image_id) FROM joined"
+        ).fetchall()[0]
+    return f"{shown} distinct pictures, {copies} of them copies of another"

@@ -76,6 +76,7 @@ class Run:
     looked: tuple[str, ...]
     vectors: tuple[str, ...]
     joined: str
+    shelves: str | None
     judged: str
     scores: str
     embedded: tuple[str, ...]
@@ -168,12 +169,14 @@ def _views(con: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 
 def _pixel_files(con: duckdb.DuckDBPyConnection, warehouse: str, run: Run) -> list[str]:
-    """Write the original bytes of new survivors to files under the data path, before the transaction begins.
+    """Write the original bytes of new pictures to files under the data path, before the transaction begins.
+
+    Also of copies: one that a later picture is near to, and who stands for it now is not, may come to stand for it.
 
     A file is named by its pictures: what an earlier run or attempt has handed to DuckLake is never written again.
     """
     con.execute("""CREATE TEMP TABLE chosen AS SELECT url, image_id FROM shown JOIN joined USING (image_id)
-        WHERE survivor = image_id AND NOT known AND image_id NOT IN (SELECT image_id FROM lake.pixels)""")
+        WHERE image_id NOT IN (SELECT image_id FROM lake.pixels)""")
     folder = f"{locate(warehouse).data.rstrip('/')}/pixels"
     files: list[str] = []
     for start in range(0, len(run.fetched), PARTS_A_FILE):
@@ -208,13 +211,16 @@ def _log_rows(con: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 
 def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
-    """Rows of pictures that are new, or that no run had let pass before."""
+    """Rows of pictures that are new or that no run had let pass before, and what the run changed about others."""
     con.execute("""CREATE TEMP TABLE pictures_in AS
         SELECT s.image_id, l.sha256, l.md5, s.url, h.host, l.format, l.width, l.height, l.nbytes, l.phash,
-               f.fetched_at, f.consent, f.content_type, l.std, l.mean, l.entropy, l.sharpness, h.clicks,
+               f.fetched_at, f.consent, f.content_type, l.std, l.mean, l.entropy, l.sharpness,
+               coalesce(j.clicks, h.clicks) AS clicks,
                j.image_id IS NOT NULL AS passed,
                CASE WHEN j.survivor <> s.image_id THEN j.survivor END AS duplicate_of, j.rule AS duplicate_rule,
-               CASE WHEN j.survivor <> s.image_id THEN j.distance END AS duplicate_distance, l.colours, l.colour_shares
+               CASE WHEN j.survivor <> s.image_id THEN j.distance END AS duplicate_distance,
+               CASE WHEN j.survivor <> s.image_id THEN j.similarity END AS duplicate_similarity, j.component,
+               l.colours, l.colour_shares, l.dhash, l.pdq, l.pdq_quality
         FROM shown s JOIN looked l USING (image_id, url) JOIN fetched f USING (url)
         LEFT JOIN (SELECT url, any_value(host) AS host, sum(coalesce(clicks, 0))::BIGINT AS clicks
                    FROM sifted GROUP BY url) h USING (url)
@@ -223,6 +229,7 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
         WHERE known.image_id IS NULL OR (j.image_id IS NOT NULL AND NOT known.passed)""")
     con.execute("DELETE FROM lake.images WHERE image_id IN (SELECT image_id FROM pictures_in)")
     con.execute("INSERT INTO lake.images BY NAME SELECT * FROM pictures_in")
+    _copies(con, run)
     con.execute("""INSERT INTO lake.thumbnails BY NAME
         SELECT image_id, any_value(thumbnail) AS bytes FROM looked
         WHERE reason IS NULL AND thumbnail IS NOT NULL AND image_id NOT IN (SELECT image_id FROM lake.thumbnails)
@@ -230,6 +237,29 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     _models(con, run)
     _embeddings(con)
     _said(con, run)
+
+
+def _copies(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Who stands for pictures of earlier runs now, where each picture was seen, and where the next run finds it."""
+    con.execute("""UPDATE lake.images SET component = j.component, duplicate_rule = j.rule,
+            duplicate_of = CASE WHEN j.survivor <> j.image_id THEN j.survivor END,
+            duplicate_distance = CASE WHEN j.survivor <> j.image_id THEN j.distance END,
+            duplicate_similarity = CASE WHEN j.survivor <> j.image_id THEN j.similarity END,
+            clicks = coalesce(j.clicks, images.clicks)
+        FROM joined j WHERE j.known AND j.image_id = images.image_id
+          AND (j.component, j.survivor, coalesce(j.clicks, images.clicks)) IS DISTINCT FROM
+              (images.component, coalesce(images.duplicate_of, images.image_id), images.clicks)""")
+    con.execute("DELETE FROM lake.sightings WHERE source = $1", [run.source])
+    con.execute(
+        """INSERT INTO lake.sightings BY NAME
+           SELECT $1 AS source, image_id, clicks_here AS clicks FROM joined WHERE shown""",
+        [run.source],
+    )
+    if run.shelves is not None:
+        con.execute(
+            f"""INSERT INTO lake.bands BY NAME SELECT * FROM read_parquet({quoted(run.shelves)})
+                WHERE image_id IN (SELECT image_id FROM pictures_in) ORDER BY shelf, value, image_id"""
+        )
 
 
 def _models(con: duckdb.DuckDBPyConnection, run: Run) -> None:

@@ -14,7 +14,11 @@ TABLES: dict[str, str] = {
         width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, fetched_at TIMESTAMPTZ, consent VARCHAR,
         content_type VARCHAR, std FLOAT, mean FLOAT, entropy FLOAT, sharpness FLOAT, clicks BIGINT, passed BOOLEAN,
         duplicate_of BIGINT, duplicate_rule VARCHAR, duplicate_distance INTEGER, colours VARCHAR[],
-        colour_shares FLOAT[]""",
+        colour_shares FLOAT[], dhash BIGINT, pdq VARCHAR, pdq_quality INTEGER, duplicate_similarity FLOAT,
+        component BIGINT""",
+    "sightings": "source VARCHAR, image_id BIGINT, clicks BIGINT",
+    "bands": """shelf INTEGER, value INTEGER, hash BIGINT, pdq0 BIGINT, pdq1 BIGINT, pdq2 BIGINT, pdq3 BIGINT,
+        image_id BIGINT""",
     "pixels": "image_id BIGINT, bytes BLOB",
     "texts": "text_id BIGINT, norm VARCHAR, raw VARCHAR, language VARCHAR",
     "pairs": "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT",
@@ -41,7 +45,8 @@ TABLES: dict[str, str] = {
     "cells": "model VARCHAR, cell INTEGER, centre FLOAT[], fitted_on BIGINT",
     "cell_members": "model VARCHAR, cell INTEGER, image_id BIGINT, area BIGINT, vector BLOB",
     "tombstones": "kind VARCHAR, value VARCHAR, reason VARCHAR, created_at TIMESTAMPTZ",
-    "protected": "name VARCHAR, sha256 VARCHAR, phash BIGINT, added_at TIMESTAMPTZ",
+    "protected": """name VARCHAR, sha256 VARCHAR, phash BIGINT, added_at TIMESTAMPTZ, image_id BIGINT, dhash BIGINT,
+        pdq VARCHAR, pdq_quality INTEGER""",
 }
 
 PIXEL_ROW_GROUP = 256

@@ -81,16 +81,17 @@ def _texts(con: duckdb.DuckDBPyConnection, candidate: int, source: str) -> list[
 def _picture(con: duckdb.DuckDBPyConnection, url: str | None) -> list[str]:
     """The picture that this URL showed, where it is the one that the warehouse knows it by or a copy of it."""
     rows = con.execute(
-        """SELECT image_id, format, width, height, nbytes, fetched_at, duplicate_of, duplicate_rule, duplicate_distance
+        """SELECT image_id, format, width, height, nbytes, fetched_at, duplicate_of, duplicate_rule,
+                  coalesce(duplicate_distance || ' of 256 bits differ', printf('cosine %.3f', duplicate_similarity))
            FROM images WHERE url = $1""",
         [url],
     ).fetchall()
     facts = []
-    for image, form, width, height, nbytes, fetched, survivor, rule, distance in rows:
+    for image, form, width, height, nbytes, fetched, survivor, rule, near in rows:
         sides = f"{width}x{height} {form}" if width else "not decoded"
         facts.append(f"picture {image}: {sides}, {nbytes} bytes, fetched {fetched:%Y-%m-%d %H:%M} UTC")
         if survivor is not None:
-            facts.append(f"a copy of image {survivor} by {rule}, {distance} of 64 bits differ")
+            facts.append(f"a copy of image {survivor} by {rule}, {near}")
         facts += _said(con, image)
     return facts
 

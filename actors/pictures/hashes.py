@@ -27,14 +27,14 @@ _PDQ_COSINES = np.cos(np.pi * _PDQ_TURNS).astype(np.float32)  # frequencies 1 to
 
 @dataclass(frozen=True)
 class Hashes:
-    """Of one picture: `phash` and `dhash` of 64 bits as signed integers, `pdq` of 32 bytes, its `quality` (0 to 100).
+    """Of one picture: `phash` and `dhash` of 64 bits as signed integers, `pdq` as 64 hex digits, `quality` 0 to 100.
 
-    `pdq.hex()` is the hash as it is exchanged. All are null of a picture on which nothing is to be seen.
+    All are null of a picture on which nothing is to be seen.
     """
 
     phash: int | None = None
     dhash: int | None = None
-    pdq: bytes | None = None
+    pdq: str | None = None
     quality: int | None = None
 
 
@@ -68,10 +68,10 @@ def _every(side: int) -> NDArray[np.intp]:
     return middles
 
 
-def pdq(plane: Grey) -> bytes:
+def pdq(plane: Grey) -> str:
     """PDQ (Meta 2019) of a (64, 64) plane: which of 16 x 16 frequencies are over their median, the last one first."""
     low = (_PDQ_COSINES @ plane.astype(np.float32) @ _PDQ_COSINES.T).ravel()
-    return np.packbits(low[::-1] > np.partition(low, 127)[127]).tobytes()
+    return np.packbits(low[::-1] > np.partition(low, 127)[127]).tobytes().hex()
 
 
 def quality(plane: Grey) -> int:

@@ -32,7 +32,7 @@ class Measures:
     sharpness: float
     phash: int | None
     dhash: int | None
-    pdq: bytes | None
+    pdq: str | None
     pdq_quality: int | None
     colours: tuple[str, ...]
     colour_shares: tuple[float, ...]

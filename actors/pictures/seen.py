@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         "nbytes": pa.int64(),
         "phash": pa.int64(),
         "dhash": pa.int64(),
-        "pdq": pa.binary(),
+        "pdq": pa.string(),
         "pdq_quality": pa.int32(),
         "std": pa.float32(),
         "entropy": pa.float32(),

@@ -56,17 +56,17 @@ def _data() -> Path:
 def _apart(one: Hashes, other: Hashes) -> int:
     assert one.pdq is not None
     assert other.pdq is not None
-    return (int.from_bytes(one.pdq, "big") ^ int.from_bytes(other.pdq, "big")).bit_count()
+    return (int(one.pdq, 16) ^ int(other.pdq, 16)).bit_count()
 
 
 @pytest.mark.parametrize(("size", "expected"), SCENES)
 def test_pdq_is_that_of_the_reference_to_a_few_bits(size: tuple[int, int], expected: str) -> None:
-    assert _apart(hashes(scene(*size)), Hashes(pdq=bytes.fromhex(expected))) <= 12
+    assert _apart(hashes(scene(*size)), Hashes(pdq=expected)) <= 12
 
 
 @pytest.mark.parametrize(("file", "expected"), PHOTOS)
 def test_pdq_of_photos_is_that_of_the_reference(file: str, expected: str) -> None:
-    assert _apart(hashes(_photo(_data() / "photos" / "images" / file)), Hashes(pdq=bytes.fromhex(expected))) <= 4
+    assert _apart(hashes(_photo(_data() / "photos" / "images" / file)), Hashes(pdq=expected)) <= 4
 
 
 def test_a_picture_with_little_to_see_has_little_quality() -> None:
@@ -85,7 +85,7 @@ def test_a_logo_changes_few_steps_of_the_hash_that_finds_it() -> None:
 def test_any_shape_has_hashes(shape: tuple[int, int]) -> None:
     seen = hashes(np.random.default_rng(1).integers(0, 256, shape, np.uint8))
     assert seen.pdq is not None
-    assert len(seen.pdq) == 32
+    assert len(seen.pdq) == 64
     assert -(2**63) <= (seen.dhash or 0) < 2**63
 
 

@@ -54,7 +54,7 @@ def test_zero_has_the_defaults_that_were_agreed_on() -> None:
     assert clicks is not None
     assert (clicks.min_impressions, clicks.min_rate, clicks.prior_clicks, clicks.prior_skips) == (10, 0.01, 1, 99)
     assert clicks.top_k is None
-    assert (zero.fetch.max_bytes, zero.fetch.deadline_s, zero.copies.near_bits) == (32 << 20, 15, 60)
+    assert (zero.fetch.max_bytes, zero.fetch.deadline_s, zero.copies.near_bits) == (32 << 20, 15, 64)
     assert [one.reason for one in chosen(zero.pictures.filters, "picture")] == [
         "image_too_small",
         "image_aspect",

@@ -102,7 +102,7 @@ def test_why_tells_a_rejected_and_a_duplicate_row(shop: World) -> None:
     (copy,) = explain(shop.warehouse, row=2)
     image = shop.shot("a cat's bytes").image_id
     assert copy.facts[0] == f"rejected at copies: duplicate (adds no new text to image {image})"
-    assert f"a copy of image {image} by phash, 3 of 64 bits differ" in copy.facts
+    assert f"a copy of image {image} by pdq, 12 of 256 bits differ" in copy.facts
 
 
 def test_why_finds_every_row_of_a_picture_and_says_nothing_of_the_unknown(shop: World) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from filters.recipe import Copies
 from warehouse import schemas
 from warehouse.errors import NameTaken, UnknownRelease, WarehouseError
 from warehouse.lake import connect
@@ -63,6 +64,8 @@ def test_a_failure_in_the_middle_leaves_nothing_and_the_next_attempt_everything(
         "candidate_texts": 2,
         "images": 2,
         "pixels": 2,
+        "sightings": 2,
+        "bands": 12,
         "thumbnails": 2,
         "texts": 2,
         "pairs": 2,
@@ -137,7 +140,7 @@ def test_a_source_that_is_curated_again_has_its_latest_ledger_and_all_of_its_his
     assert world.ask("SELECT count(*) FROM candidates") == [(2,)]
 
 
-def test_what_an_earlier_run_kept_keeps_its_pixels_and_stands_for_later_copies(world: World) -> None:
+def test_what_an_earlier_run_kept_stands_for_later_copies_where_the_recipe_says_so(world: World) -> None:
     old = world.shot("old", phash=0)
     world.publish(world.mill(_log(["a cat"]), {URLS[0]: old}))
     copy, larger = world.shot("copy", phash=0b111), world.shot("larger", phash=0b1, width=900)
@@ -146,14 +149,16 @@ def test_what_an_earlier_run_kept_keeps_its_pixels_and_stands_for_later_copies(w
         {URLS[0]: copy, URLS[1]: larger, URLS[2]: old},
         source="/logs/later.csv",
         run_id="later",
+        asked=Copies(survivor="first"),
     )
     assert {row["survivor"] for row in later.joined.values()} == {old.image_id}
     assert {row["image_id"] for row in later.ledger.values()} == {old.image_id}
     world.publish(later, "second")
-    assert world.ask("SELECT image_id, bytes FROM pixels") == [(old.image_id, old.data)]
+    pixels = {one.image_id: one.data for one in (old, copy, larger)}
+    assert dict(world.ask("SELECT image_id, bytes FROM pixels")) == pixels
     assert world.ask("SELECT image_id, duplicate_of, duplicate_distance FROM images ORDER BY duplicate_distance") == [
-        (larger.image_id, old.image_id, 1),
-        (copy.image_id, old.image_id, 3),
+        (larger.image_id, old.image_id, 4),
+        (copy.image_id, old.image_id, 12),
         (old.image_id, None, None),
     ]
     assert world.ask("SELECT count(*), count(DISTINCT image_id) FROM release_pairs WHERE release = 'second'") == [

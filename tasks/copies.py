@@ -1,0 +1,72 @@
+"""Which pictures are one: new ones probe the shelves of all that was ever kept, over actors where they are many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyarrow.parquet as pq
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from actors.copies.matching import MatchJob, match, match_jobs
+from actors.copies.shelves import write_shelves
+from tasks.parts import HUNG_S
+from tasks.plan import Plan
+from tasks.pool import SetAside, cpus, run_pool
+from tasks.progress import Progress
+from warehouse import copies
+from warehouse.files import files_of
+from warehouse.groups import Reach
+
+INLINE = 20_000
+"""New pictures that this process compares itself: they take less time than actors take to start."""
+
+
+class CopiesFailed(Exception):
+    """A shelf took its actor down again and again; the message says what to do next."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Parts: who stands for whom, and what the warehouse is to keep of the new pictures' hashes (null: nothing)."""
+
+    part: str
+    shelves: str | None
+
+
+@task(name="copies", cache_policy=NO_CACHE)
+def join_copies(plan: Plan, sifted: str, looked: Sequence[str], vectors: Sequence[str]) -> Joined:
+    """Which pictures are one, here and in everything that the warehouse kept."""
+    asked = plan.recipe.copies
+    seen = copies.write_seen(plan.warehouse, plan.source, sifted, looked, plan.folder)
+    nodes = copies.write_nodes(plan.warehouse, seen, plan.folder)
+    shelves = write_shelves(nodes, str(plan.folder / "shelves.parquet"))
+    history = files_of(plan.warehouse, "bands", plan.folder)
+    near = _matched(plan, match_jobs(shelves, history, asked, plan.folder), pq.read_metadata(nodes).num_rows)
+    rule = copies.Rule(
+        Reach(asked.near_bits, asked.semantic.join if asked.semantic is not None else None, asked.turned),
+        asked.min_similarity,
+        asked.survivor,
+        plan.models[0].identity if plan.models else None,
+    )
+    return Joined(copies.join_copies(plan.warehouse, seen, near, [], vectors, rule, plan.folder), shelves)
+
+
+def _matched(plan: Plan, jobs: Sequence[MatchJob], new: int) -> list[str]:
+    """Do the jobs, here or over actors; the names of their parts."""
+    if new <= INLINE:
+        return [match(job) for job in jobs]
+    with Progress("copies", len(jobs), "pairs") as progress:
+        for job, done in run_pool(_matcher, jobs, workers=min(plan.workers, cpus()), limit_s=HUNG_S):
+            if isinstance(done, SetAside):
+                raise CopiesFailed(
+                    f"Comparing hashes (shelf {job.shelf}) {done.why}.\n"
+                    "Free memory or use fewer --workers, then run again: what is done stays."
+                )
+            progress.advance(pq.read_metadata(job.out).num_rows)
+    return [job.out for job in jobs]
+
+
+def _matcher() -> Callable[[MatchJob], str]:
+    return match
