@@ -23,14 +23,14 @@ def make_ledger(
 ) -> str:
     """Write `ledger.parquet`: LEDGER's columns, one row per candidate.
 
-    A row whose texts all stand already with their picture in the release, brought by a row of smaller id, is a
-    `duplicate`. Without publication every row that would have been kept is `not_published`.
+    A row whose texts all stand already with their picture in the release, brought by a row of smaller id or as better
+    near copies, is a `duplicate`. Without publication every row that would have been kept is `not_published`.
     """
     with connect(warehouse) as con:
         view(con, "sifted", [sifted], schemas.SIFTED)
         view(con, "looked", looked, schemas.LOOKED)
         view(con, "joined", [joined], schemas.JOINED)
-        view(con, "judged", [judged], schemas.JUDGED)
+        view(con, "judged", [judged], f"{schemas.JUDGED}, better_text BIGINT")
         con.execute(f"CREATE TEMP TABLE known_reasons AS SELECT * FROM (VALUES {_known()}) v(reason, place, stage)")
         con.execute(_BROUGHT)
         return write(con, _ledger(published), str(out / ("ledger.parquet" if published else "ledger.held.parquet")))
@@ -40,17 +40,26 @@ def _known() -> str:
     return ", ".join(f"({quoted(code)}, {place}, {quoted(STAGE_OF[code])})" for code, place in ORDER.items())
 
 
-# what each candidate adds: the texts that it is the first to bring to the picture that stands for its own
+# what each candidate adds: the texts that it is the first to bring to the picture that stands for its own; a near copy
+# adds nothing, and shares the fate of the better text
 _BROUGHT = """
     CREATE TEMP TABLE brought AS
-    WITH firsts AS (SELECT image_id, text_id, min(candidate_id) AS candidate_id FROM judged GROUP BY image_id, text_id),
-    shown AS (SELECT DISTINCT image_id FROM judged WHERE reason IS NULL),
+    WITH own AS (SELECT * FROM judged WHERE better_text IS NULL),
+    firsts AS (SELECT image_id, text_id, min(candidate_id) AS candidate_id FROM own GROUP BY image_id, text_id),
+    fates AS (SELECT image_id, text_id AS better_text, any_value(reason) AS reason, any_value(detail) AS detail
+              FROM own GROUP BY image_id, text_id),
+    shown AS (SELECT DISTINCT image_id FROM own WHERE reason IS NULL),
+    fated AS (SELECT image_id, text_id, role, candidate_id, reason, detail, false AS near FROM own
+              UNION ALL
+              SELECT j.image_id, j.text_id, j.role, j.candidate_id, f.reason,
+                     'near copy of text ' || better_text || ': ' || f.detail, true
+              FROM judged j JOIN fates f USING (image_id, better_text)),
     told AS (SELECT j.*, f.candidate_id IS NOT NULL AS adds, k.place
-             FROM judged j LEFT JOIN firsts f USING (image_id, text_id, candidate_id)
+             FROM fated j LEFT JOIN firsts f USING (image_id, text_id, candidate_id)
              LEFT JOIN known_reasons k USING (reason))
     SELECT candidate_id, any_value(image_id) AS image_id, bool_or(adds AND reason IS NULL) AS kept,
            bool_or(adds) AS adds_any, bool_or(image_id IN (SELECT image_id FROM shown)) AS shown,
-           bool_or(reason IS NULL) AS stands,
+           bool_or(reason IS NULL) AS stands, bool_and(near) AS near,
            arg_min(reason, first) AS reason, arg_min(detail, first) AS detail
     FROM (SELECT *, row(coalesce(place, 999), list_position(['query', 'title', 'surrounding', 'alt'], role), text_id)
                         AS first FROM told) GROUP BY candidate_id"""
@@ -74,7 +83,9 @@ def _ledger(published: bool) -> str:
                         WHEN l.reason IS NOT NULL THEN l.detail
                         WHEN j.reason IS NOT NULL THEN j.detail
                         WHEN b.kept THEN NULL
-                        WHEN b.stands OR (b.shown AND NOT b.adds_any) THEN 'adds no new text to image ' || b.image_id
+                        WHEN b.stands OR (b.shown AND NOT b.adds_any)
+                        THEN 'adds ' || if(b.near, 'only near copies of texts', 'no new text') || ' to image '
+                             || b.image_id
                         ELSE b.detail END AS detail
             FROM sifted s LEFT JOIN looked l ON s.reason IS NULL AND l.url = s.url
             LEFT JOIN joined j ON l.reason IS NULL AND j.image_id = l.image_id

@@ -20,20 +20,34 @@ SURVIVOR = "survivor\x1f"  # no URL of a log has a control character
 
 
 def make_pairs(warehouse: str, sifted: str, texts: str, looked: Sequence[str], joined: str, out: Path) -> str:
-    """Write `pairs.parquet`: one row per candidate and text, on the survivor of the candidate's picture."""
+    """Write `pairs.parquet`: one row per candidate and text, on the survivor of the candidate's picture.
+
+    Of near copies of one text on one picture one makes the pair; rows of the others name it as their `better_text`.
+    """
     with connect(warehouse) as con:
         view(con, "sifted", [sifted], schemas.SIFTED)
-        view(con, "told", [texts], schemas.SIFTED_TEXTS)
+        view(con, "told", [texts], f"{schemas.SIFTED_TEXTS}, text_group BIGINT")
         view(con, "looked", looked, schemas.LOOKED)
         view(con, "joined", [joined], schemas.JOINED)
-        query = """
-            SELECT j.survivor AS image_id, t.text_id, t.role, t.language, s.candidate_id,
-                   l.image_id AS own_image
-            FROM sifted s JOIN looked l USING (url) JOIN joined j ON j.image_id = l.image_id
-            JOIN told t ON t.candidate_id = s.candidate_id
-            WHERE s.reason IS NULL AND l.reason IS NULL AND j.reason IS NULL AND t.reason IS NULL
-            ORDER BY j.survivor, t.text_id, t.role, s.candidate_id"""
-        return write(con, query, str(out / "pairs.parquet"))
+        return write(con, _PAIRED, str(out / "pairs.parquet"))
+
+
+# the best of near copies is the one of most clicks on this picture, then the longest, then the smallest id
+_PAIRED = """
+    WITH brought AS (
+        SELECT j.survivor AS image_id, t.text_id, t.role, t.language, s.candidate_id, l.image_id AS own_image,
+               t.text_group, length(t.norm) AS characters, coalesce(s.clicks, 0) AS clicks
+        FROM sifted s JOIN looked l USING (url) JOIN joined j ON j.image_id = l.image_id
+        JOIN told t ON t.candidate_id = s.candidate_id
+        WHERE s.reason IS NULL AND l.reason IS NULL AND j.reason IS NULL AND t.reason IS NULL),
+    clicked AS (SELECT image_id, text_group, text_id, characters, sum(clicks) AS clicks
+                FROM (SELECT DISTINCT image_id, text_group, text_id, characters, candidate_id, clicks FROM brought)
+                GROUP BY ALL),
+    best AS (SELECT image_id, text_group, arg_min(text_id, row(-clicks, -characters, text_id)) AS best
+             FROM clicked GROUP BY image_id, text_group)
+    SELECT image_id, text_id, role, language, candidate_id, own_image, text_group,
+           CASE WHEN best <> text_id THEN best END AS better_text
+    FROM brought JOIN best USING (image_id, text_group) ORDER BY image_id, text_id, role, candidate_id"""
 
 
 def missing_texts(warehouse: str, pairs: str, texts: str, scorer: Scorer, folder: Path) -> list[str]:
@@ -43,7 +57,8 @@ def missing_texts(warehouse: str, pairs: str, texts: str, scorer: Scorer, folder
         view(con, "told", [texts], schemas.SIFTED_TEXTS)
         rows = con.execute(
             """SELECT text_id, any_value(norm) AS norm FROM told
-               WHERE text_id IN (SELECT text_id FROM pairs_in WHERE $2 IS NULL OR list_contains($2, language))
+               WHERE text_id IN (SELECT text_id FROM pairs_in
+                                 WHERE better_text IS NULL AND ($2 IS NULL OR list_contains($2, language)))
                  AND text_id NOT IN
                      (SELECT subject_id FROM lake.embeddings WHERE subject = 'text' AND model = $1)
                GROUP BY text_id ORDER BY text_id""",

@@ -43,12 +43,17 @@ class Said:
 
 @dataclass(frozen=True)
 class Rules:
-    """Which scored pairs stay; null asks nothing. Without a model no pair has a score and only the cap applies."""
+    """Which scored pairs stay; null asks nothing. Without a model no pair has a score and only the caps apply.
+
+    A text that is near another counts as that. Texts have their pictures first: what a picture loses by that leaves
+    room for its other texts.
+    """
 
     min_score: Bound
     max_score: Bound
     top_fraction: float | None
     texts_per_image: int | None
+    images_per_text: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,9 @@ def judge(
     """Write `judged.parquet` and `scores.parquet`; their names, and the frozen cuts.
 
     The first: each pair with the score of the first of `scorers` that has the language of its text and, where it may
-    not stay, the reason. The second: the scores of all of them. `pictures` and `texts` are parts of vectors; what
-    they lack is taken from the warehouse. `said` are the heads that pairs are judged by.
+    not stay, the reason; what has a `better_text` makes no pair and is told as a duplicate of it. The second: the
+    scores of all of them. `pictures` and `texts` are parts of vectors; what they lack is taken from the warehouse.
+    `said` are the heads that pairs are judged by.
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
@@ -131,7 +137,7 @@ _SAID = """
 # the cosine of stored unit vectors, of every pair by every model that has the language of its text
 _VALUED = f"""
     CREATE TEMP TABLE valued AS
-    WITH met AS (SELECT DISTINCT image_id, text_id, language FROM pairs_in),
+    WITH met AS (SELECT DISTINCT image_id, text_id, language FROM pairs_in WHERE better_text IS NULL),
     pictures AS ({_of_subject("picture", "pictures_in")}),
     words AS ({_of_subject("text", "texts_in")})
     SELECT met.image_id, met.text_id, s.place, s.model, list_dot_product(p.vector, w.vector)::FLOAT AS score
@@ -143,7 +149,8 @@ _SCORED = """
     CREATE TEMP TABLE scored AS
     WITH first AS (SELECT * FROM valued QUALIFY row_number() OVER (PARTITION BY image_id, text_id ORDER BY place) = 1)
     SELECT pairs_in.*, first.model, first.score, said FROM pairs_in LEFT JOIN first USING (image_id, text_id)
-    LEFT JOIN (SELECT image_id, map(list(head), list(value)) AS said FROM heads_in GROUP BY ALL) USING (image_id)"""
+    LEFT JOIN (SELECT image_id, map(list(head), list(value)) AS said FROM heads_in GROUP BY ALL) USING (image_id)
+    WHERE better_text IS NULL"""
 
 _SCORES = """
     SELECT image_id, text_id, 'cosine' AS metric, model, score AS value FROM valued WHERE score IS NOT NULL
@@ -189,7 +196,7 @@ def _heard(said: Said) -> tuple[str, str, str]:
 
 
 def _judged(rules: Rules, cuts: Sequence[_Cut], said: Sequence[Said], *, scored: bool) -> str:
-    """SQL that holds each score against the cuts of its model, then caps the texts of a picture."""
+    """SQL that holds each score against the cuts of its model, then caps pictures of a text and texts of a picture."""
     fails = []
     if scored:
         fails.append(("model IS NULL", "clip_score_low", "'no model for its language'"))
@@ -202,13 +209,26 @@ def _judged(rules: Rules, cuts: Sequence[_Cut], said: Sequence[Said], *, scored:
     fails += [_heard(one) for one in said]
     reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
     detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
-    cap = rules.texts_per_image
-    over = f"failed IS NULL AND place > {cap}" if cap is not None else "false"
     return f"""
-        WITH tested AS (SELECT *, {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed FROM scored),
-        placed AS (SELECT *, dense_rank() OVER (PARTITION BY image_id, model, failed IS NULL
-                                                ORDER BY score DESC NULLS LAST, text_id) AS place FROM tested)
-        SELECT image_id, text_id, role, candidate_id, score, model,
-               CASE WHEN {over} THEN 'not_selected' ELSE failed END AS reason,
-               CASE WHEN {over} THEN place || ' > {cap or 0} texts' {detail} END AS detail
-        FROM placed ORDER BY image_id, text_id, role, candidate_id"""
+        WITH tested AS (SELECT *, {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed,
+                               {f"CASE {detail} END" if fails else "NULL::VARCHAR"} AS why FROM scored),
+        shown AS ({_capped("tested", "text_group", "image_id", rules.images_per_text, "pictures")}),
+        placed AS ({_capped("shown", "image_id", "text_id", rules.texts_per_image, "texts")})
+        SELECT image_id, text_id, role, candidate_id, score, model, failed AS reason, why AS detail, better_text
+        FROM placed
+        UNION ALL
+        SELECT image_id, text_id, role, candidate_id, NULL, NULL, 'duplicate', 'near copy of text ' || better_text,
+               better_text
+        FROM pairs_in WHERE better_text IS NOT NULL ORDER BY image_id, text_id, role, candidate_id"""
+
+
+def _capped(rows: str, by: str, what: str, cap: int | None, things: str) -> str:
+    """SQL for the rows; of each `by` and model the best `cap` of `what` stay, without scores those of smallest id."""
+    if cap is None:
+        return f"SELECT * FROM {rows}"
+    over = f"failed IS NULL AND place > {cap}"
+    return f"""
+        SELECT * EXCLUDE (place) REPLACE (CASE WHEN {over} THEN 'not_selected' ELSE failed END AS failed,
+                                          CASE WHEN {over} THEN place || ' > {cap} {things}' ELSE why END AS why)
+        FROM (SELECT *, dense_rank() OVER (PARTITION BY {by}, model, failed IS NULL
+                                           ORDER BY score DESC NULLS LAST, {what}) AS place FROM {rows})"""

@@ -1,4 +1,4 @@
-"""What costs nothing, set-wise: click-through, top k per query, text frequency, and the URLs that are left."""
+"""What costs nothing, set-wise: clicks, top k per query, frequency and near copies of texts, and the URLs left."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from warehouse import schemas
 from warehouse.ids import fingerprint
 from warehouse.lake import connect, sized, view, write
+from warehouse.near_texts import Near, group_texts
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,17 @@ def sift(
     clicks: Clicks | None,
     boilerplate: Boilerplate | None,
     out: Path,
+    near: Near | None = None,
 ) -> tuple[str, str]:
-    """Write `sifted.parquet` (one row per candidate) and `texts.parquet` (one per candidate and role) to `out`."""
+    """Write `sifted.parquet` (one row per candidate) and `texts.parquet` (one per candidate and role) to `out`.
+
+    With `near`, texts that are near copies have one `text_group`; it is a text's own id where it stands alone.
+    """
     with connect(warehouse) as con:
         view(con, "candidates_in", [candidates], schemas.CANDIDATES)
         view(con, "rows_in", read_rows, schemas.READ_ROWS)
         view(con, "texts_in", read_texts, schemas.READ_TEXTS)
+        group_texts(con, near)
         texts = write(con, _texts(boilerplate), str(out / "texts.parquet"))
         view(con, "texts_told", [texts], schemas.SIFTED_TEXTS)
         sifted = write(con, _rows(con, clicks), str(out / "sifted.parquet"))
@@ -58,17 +64,23 @@ def sift(
 
 
 def _texts(boilerplate: Boilerplate | None) -> str:
-    columns = "t.candidate_id, role, place, raw, norm, language, measures"
-    if boilerplate is None:
-        return f"SELECT {columns}, t.reason, t.detail, text_id FROM texts_in t ORDER BY candidate_id, place"
-    # over the whole input, before any filter: a count by part would under-count
-    common = f"n.urls > {boilerplate.urls} AND (t.rank IS NULL OR t.rank > {boilerplate.rank})"
+    """SQL for what is told of each text; over the whole input, before any filter: a count by part would under-count."""
+    reason, detail, counted = "t.reason", "t.detail", "t"
+    if boilerplate is not None:
+        # a text that varies by a number stands with as many URLs as all of its kind
+        common = f"n.urls > {boilerplate.urls} AND (t.rank IS NULL OR t.rank > {boilerplate.rank})"
+        whose = "CASE WHEN near THEN ' URLs of near texts' ELSE ' URLs' END"
+        counted = "t JOIN n USING (text_group)"
+        reason = f"CASE WHEN {common} THEN 'text_boilerplate' ELSE t.reason END"
+        detail = f"CASE WHEN {common} THEN n.urls || {whose} || ' > {boilerplate.urls}' ELSE t.detail END"
     return f"""
-        WITH n AS (SELECT text_id, count(DISTINCT url) AS urls
-                   FROM texts_in JOIN candidates_in USING (candidate_id) GROUP BY text_id)
-        SELECT {columns}, CASE WHEN {common} THEN 'text_boilerplate' ELSE t.reason END AS reason,
-               CASE WHEN {common} THEN n.urls || ' URLs > {boilerplate.urls}' ELSE t.detail END AS detail, text_id
-        FROM texts_in t JOIN n USING (text_id) ORDER BY candidate_id, place"""
+        WITH t AS (SELECT texts_in.*, coalesce(g.text_group, text_id) AS text_group, g.text_id IS NOT NULL AS near
+                   FROM texts_in LEFT JOIN text_groups g USING (text_id)),
+        n AS (SELECT text_group, count(DISTINCT url) AS urls FROM t JOIN candidates_in USING (candidate_id)
+              GROUP BY text_group)
+        SELECT t.candidate_id, role, place, raw, norm, language, measures, {reason} AS reason, {detail} AS detail,
+               text_id, text_group
+        FROM {counted} ORDER BY candidate_id, place"""
 
 
 def _rows(con: duckdb.DuckDBPyConnection, clicks: Clicks | None) -> str:

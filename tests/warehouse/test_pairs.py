@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from warehouse import schemas
+from warehouse.ids import content_id
 from warehouse.lake import connect
 from warehouse.pairs import SURVIVOR, make_pairs, missing_pictures, missing_texts
 from warehouse.scores import Rules, Said, Scorer, judge
@@ -133,7 +135,7 @@ def test_a_survivor_that_a_model_has_not_seen_is_looked_at_again_apart_from_its_
     old, old_too = world.shot("old", phash=0), world.shot("old too", phash=-1)
     log = [{"candidate_id": n, "url": one, "texts": [f"a cat {n}"]} for n, one in enumerate((url, other))]
     world.publish(world.mill(log, {url: old, other: old_too}))
-    shown = {url: world.shot("changed", phash=0x0F0F0F0F0F0F0F0F), other: world.shot("copy", phash=1)}
+    shown = {url: world.shot("changed", phash=0x0F0F0F0F0F0F0F0F), other: world.shot("copy", phash=1, width=10)}
     again = world.mill(log, dict(shown), run_id="run-two")
     pairs = world.part(schemas.PAIRS, [{**row, "own_image": row["image_id"]} for row in again.judged])
     part = missing_pictures(world.warehouse, pairs, [], again.run.vectors, scorer("m"), [], world.folder())
@@ -249,3 +251,91 @@ def test_the_cap_counts_the_texts_of_each_model_by_themselves(bare: World) -> No
     part, rules = bare.part(schemas.PAIRS, rows), Rules(None, None, None, 1)
     name, _, _ = judge(bare.warehouse, part, [], pictures, texts, scorers, [], rules, bare.folder())
     assert [row["reason"] for row in bare.rows_in(name)] == ["not_selected", None, "not_selected", None]
+
+
+def _near_pairs(world: World, said: Sequence[tuple[str, int]], near: Sequence[Sequence[str]]) -> list[Row]:
+    """The pairs of rows with a text and clicks each, all of one picture."""
+    sifted = world.sifted([{"candidate_id": n, "url": "u", "clicks": clicks} for n, (_, clicks) in enumerate(said)])
+    texts = world.told({n: [text] for n, (text, _) in enumerate(said)}, near)
+    looked = world.part(schemas.LOOKED, [{"url": "u", "image_id": 1}])
+    joined = world.part(schemas.JOINED, [{"image_id": 1, "survivor": 1}])
+    return world.rows_in(make_pairs(world.warehouse, sifted, texts, [looked], joined, world.folder()))
+
+
+@pytest.mark.parametrize(
+    ("said", "best"),
+    [
+        ([("a cat", 1), ("a cat now", 2), ("a cat at last", 1)], "a cat now"),
+        ([("a cat", 2), ("a cat now", 3), ("a cat", 2)], "a cat"),
+        ([("a cat", 1), ("a cat now", 1), ("a cat at last", 1)], "a cat at last"),
+        ([("a cat 1", 0), ("a cat 2", 0), ("a cat 3", 0)], "the smallest"),
+    ],
+)
+def test_of_near_texts_on_a_picture_the_most_clicked_stays_then_the_longest(
+    bare: World, said: list[tuple[str, int]], best: str
+) -> None:
+    texts = sorted({text for text, _ in said})
+    ids = {text: content_id(text.encode()) for text in texts}
+    stays = ids.get(best, min(ids.values()))
+    for order in permutations(said):
+        rows = _near_pairs(bare, order, [texts])
+        assert {row["text_id"] for row in rows if row["better_text"] is None} == {stays}
+        assert {row["text_id"] for row in rows if row["better_text"] == stays} == set(ids.values()) - {stays}
+        assert {row["text_group"] for row in rows} == {min(ids.values())}
+    assert all(row["better_text"] is None for row in _near_pairs(bare, said, []))
+
+
+def test_a_near_copy_is_neither_embedded_nor_scored_nor_counted_in_a_fraction(bare: World) -> None:
+    rows = [{"image_id": 1, "text_id": n, "candidate_id": n, "better_text": 2 if n == 1 else None} for n in (1, 2, 3)]
+    part = bare.part(schemas.PAIRS, rows)
+    told = bare.part(schemas.SIFTED_TEXTS, [{"candidate_id": n, "text_id": n, "norm": f"text {n}"} for n in (1, 2, 3)])
+    (one,) = scorer("m")
+    (asked,) = missing_texts(bare.warehouse, part, told, one, bare.folder())
+    assert [row["text_id"] for row in bare.rows_in(asked)] == [2, 3]
+    pictures, texts = bare.vectors("m", {1: [1.0]}), bare.vectors("m", {1: [0.9], 2: [0.5], 3: [0.4]})
+    rules = Rules(None, None, 0.5, None)
+    name, scored, cuts = judge(bare.warehouse, part, [], [pictures], [texts], (one,), [], rules, bare.folder())
+    assert cuts == {"top_fraction_score": pytest.approx(0.4)}
+    assert [row["text_id"] for row in bare.rows_in(scored)] == [2, 3]
+    assert [(row["reason"], row["detail"]) for row in bare.rows_in(name)] == [
+        ("duplicate", "near copy of text 2"),
+        (None, None),
+        (None, None),
+    ]
+
+
+@pytest.mark.parametrize(("model", "kept"), [("m", {1, 3}), (None, {1, 2})])
+def test_the_best_pictures_of_a_text_and_its_near_copies_stay_under_the_cap(
+    bare: World, model: str | None, kept: set[int]
+) -> None:
+    scores = {1: 0.9, 2: 0.4, 3: 0.6, 4: 0.1}
+    rows = [{"image_id": n, "text_id": n % 2, "candidate_id": n, "text_group": 0} for n in scores]
+    rows += [{"image_id": 2, "text_id": 9, "candidate_id": 5, "text_group": 9}]
+    pictures, texts = (
+        bare.vectors("m", {n: [one] for n, one in scores.items()}),
+        bare.vectors("m", {0: [1.0], 1: [1.0]}),
+    )
+    rules = Rules(0.2 if model else None, None, None, None, images_per_text=2)
+    part = bare.part(schemas.PAIRS, rows)
+    name, _, _ = judge(bare.warehouse, part, [], [pictures], [texts], scorer(model), [], rules, bare.folder())
+    judged = {row["candidate_id"]: (row["reason"], row["detail"]) for row in bare.rows_in(name)}
+    assert {one for one, (reason, _) in judged.items() if reason is None} == kept | (set() if model else {5})
+    if model:
+        assert judged[2] == ("not_selected", "3 > 2 pictures")
+        assert judged[4] == ("clip_score_low", "0.1000 < 0.2000")
+
+
+def test_what_a_picture_loses_to_the_cap_of_a_text_leaves_room_for_its_other_texts(bare: World) -> None:
+    """Text 1 stands best with pictures 7 and 8; its place among the texts of picture 9 is text 2's."""
+    held = {(7, 1): 0.9, (8, 1): 0.8, (9, 1): 0.7, (9, 2): 0.6, (9, 3): 0.5}
+    rows = [
+        {"image_id": image, "text_id": text, "candidate_id": n, "text_group": text}
+        for n, (image, text) in enumerate(held)
+    ]
+    pictures = bare.vectors("m", {7: [0.9, 0, 0], 8: [0.8, 0, 0], 9: [0.7, 0.6, 0.5]})
+    texts = bare.vectors("m", {1: [1, 0, 0], 2: [0, 1, 0], 3: [0, 0, 1]})
+    rules = Rules(None, None, None, texts_per_image=1, images_per_text=2)
+    part = bare.part(schemas.PAIRS, rows)
+    name, _, _ = judge(bare.warehouse, part, [], [pictures], [texts], scorer("m"), [], rules, bare.folder())
+    told = {(row["image_id"], row["text_id"]): row["detail"] for row in bare.rows_in(name)}
+    assert told == {(7, 1): None, (8, 1): None, (9, 1): "3 > 2 pictures", (9, 2): None, (9, 3): "2 > 1 texts"}

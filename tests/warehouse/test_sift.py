@@ -6,10 +6,14 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
+from filters.shingles import band_hashes, banding
 from warehouse import schemas
+from warehouse.ids import content_id
 from warehouse.lake import connect
+from warehouse.near_texts import Near
 from warehouse.sift import Boilerplate, Clicks, sift, url_parts
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ def _sift(
     boilerplate: Boilerplate | None = None,
     texts: Sequence[Row] | None = None,
     faults: dict[int, tuple[str, str]] | None = None,
+    near: Near | None = None,
 ) -> tuple[dict[int, Row], list[Row]]:
     """(sifted rows by candidate, texts told); a row's texts are its query unless `texts` says more."""
     log = [{"candidate_id": n, "source_row": n, "url": f"http://h.example/{n}.jpg", **row} for n, row in enumerate(log)]
@@ -45,6 +50,7 @@ def _sift(
         clicks,
         boilerplate,
         world.folder(),
+        near,
     )
     return {row["candidate_id"]: row for row in world.rows_in(sifted)}, world.rows_in(out)
 
@@ -173,3 +179,21 @@ def test_the_parts_of_urls_are_distinct_and_the_same_whatever_the_order_of_rows(
     assert [bare.rows_in(part) for part in again] == [bare.rows_in(part) for part in parts]
     assert [part.rsplit("/", 1)[1] for part in again] == [part.rsplit("/", 1)[1] for part in parts]
     assert url_parts(bare.warehouse, bare.sifted([{"candidate_id": 1, "reason": "low_ctr"}]), folder) == []
+
+
+def test_a_text_that_varies_by_a_number_is_boilerplate_with_all_of_its_kind(bare: World) -> None:
+    said = "Buy this beautiful picture, number {} in our shop, with free shipping and returns within seven days"
+    norms = [said.format(n) for n in range(6)] + ["an old wooden boat lies on the shore of a quiet lake in the hills"]
+    bands = band_hashes(pa.array(norms), 60, banding(0.8)).to_pylist()
+    texts = [
+        row | {"text_id": content_id(norm.encode()), "norm": norm, "bands": hashes}
+        for norm, hashes, row in zip(norms, bands, _texts([(n, "query", 0, None, None) for n in range(7)]), strict=True)
+    ]
+    _, told = _sift(bare, [{}] * 7, clicks=None, boilerplate=Boilerplate(5, 3), texts=texts)
+    assert {row["reason"] for row in told} == {None}
+    assert all(row["text_group"] == row["text_id"] for row in told)
+    _, told = _sift(bare, [{}] * 7, clicks=None, boilerplate=Boilerplate(5, 3), texts=texts, near=Near(0.8))
+    assert [row["reason"] for row in told] == ["text_boilerplate"] * 6 + [None]
+    assert told[0]["detail"] == "6 URLs of near texts > 5"
+    assert {row["text_group"] for row in told[:6]} == {min(row["text_id"] for row in told[:6])}
+    assert told[6]["text_group"] == told[6]["text_id"]
