@@ -82,7 +82,7 @@ def _ledger(published: bool) -> str:
                    CASE WHEN s.reason IS NOT NULL THEN s.detail
                         WHEN l.reason IS NOT NULL THEN l.detail
                         WHEN j.reason IS NOT NULL THEN j.detail
-                        WHEN b.kept THEN NULL
+                        WHEN b.kept THEN j.note
                         WHEN b.stands OR (b.shown AND NOT b.adds_any)
                         THEN 'adds ' || if(b.near, 'only near copies of texts', 'no new text') || ' to image '
                              || b.image_id

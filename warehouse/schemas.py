@@ -22,12 +22,19 @@ FETCHED = (
 )
 LOOKED = (
     "url VARCHAR, image_id BIGINT, sha256 VARCHAR, md5 VARCHAR, reason VARCHAR, detail VARCHAR, format VARCHAR, "
-    "width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, std FLOAT, mean FLOAT, entropy FLOAT, "
-    "sharpness FLOAT, colours VARCHAR[], colour_shares FLOAT[], thumbnail BLOB, heads VARCHAR[], head_values FLOAT[], "
-    "tags VARCHAR[], tag_probabilities FLOAT[]"
+    "width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, dhash BIGINT, pdq VARCHAR, pdq_quality INTEGER, "
+    "std FLOAT, mean FLOAT, entropy FLOAT, sharpness FLOAT, colours VARCHAR[], colour_shares FLOAT[], "
+    "thumbnail BLOB, heads VARCHAR[], head_values FLOAT[], tags VARCHAR[], tag_probabilities FLOAT[]"
 )
+SEEN = (
+    "image_id BIGINT, sha256 VARCHAR, area BIGINT, phash BIGINT, dhash BIGINT, pdq VARCHAR, clicks_here BIGINT, "
+    "clicks BIGINT, known BOOLEAN"
+)
+NEAR = "image_id BIGINT, other BIGINT, distance INTEGER"
+SIMILAR = "image_id BIGINT, other BIGINT, similarity FLOAT"
 JOINED = (
-    "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, known BOOLEAN, reason VARCHAR, detail VARCHAR"
+    "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, similarity FLOAT, component BIGINT, "
+    "known BOOLEAN, shown BOOLEAN, clicks BIGINT, clicks_here BIGINT, note VARCHAR, reason VARCHAR, detail VARCHAR"
 )
 PAIRS = (
     "image_id BIGINT, text_id BIGINT, role VARCHAR, language VARCHAR, candidate_id BIGINT, own_image BIGINT, "

@@ -14,7 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.copies.matching import match, match_jobs
+from actors.copies.shelves import write_shelves
+from filters.recipe import Copies
 from warehouse import copies, ledger, pairs, schemas, scores
+from warehouse.files import files_of
+from warehouse.groups import Reach
 from warehouse.ids import content_id
 from warehouse.lake import prepare
 from warehouse.publish import ModelFacts, Release, Run, publish
@@ -36,6 +41,7 @@ KINDS = {
     "TIMESTAMPTZ": pa.timestamp("us", tz="UTC"),
 }
 ROLES = ("query", "title", "surrounding", "alt")
+COPIES = Copies()
 EVERYTHING = scores.Rules(None, None, None, None)
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -65,7 +71,8 @@ class Shot:
     """A picture that a URL shows: its bytes stand for it, and what a look would read off it."""
 
     data: bytes
-    phash: int = 0
+    phash: int | None = 0
+    quality: int = 100
     std: float = 50.0
     width: int = 300
     height: int = 300
@@ -79,6 +86,11 @@ class Shot:
     @property
     def image_id(self) -> int:
         return content_id(self.data)
+
+    @property
+    def pdq(self) -> str | None:
+        """Four times the pHash, so that PDQs are four times as far apart."""
+        return None if self.phash is None else 4 * self.phash.to_bytes(8, "big", signed=True).hex()
 
 
 def _fetched(url: str, shot: Shot | None) -> Row:
@@ -112,6 +124,9 @@ def _looked(url: str, shot: Shot | None) -> Row:
         "height": shot.height,
         "nbytes": len(shot.data),
         "phash": shot.phash,
+        "dhash": shot.phash,
+        "pdq": shot.pdq,
+        "pdq_quality": shot.quality,
         "std": shot.std,
         "mean": 100.0,
         "entropy": 5.0,
@@ -189,11 +204,31 @@ class World:
         out.mkdir(parents=True)
         return out
 
-    def join(self, shown: dict[str, Shot | None], bits: int | None = 8, clicks: int = 0) -> dict[int, Row]:
+    def join(
+        self, shown: dict[str, Shot | None], asked: Copies = COPIES, clicks: int = 0, source: str = "/logs/one.csv"
+    ) -> dict[int, Row]:
         """The joined pictures by id, of one row a URL."""
         sifted = self.sifted([{"candidate_id": n, "url": url, "clicks": clicks} for n, url in enumerate(shown)])
-        joined = copies.join_copies(self.warehouse, sifted, [self.looked(shown)], bits, self.folder())
+        joined, _ = self.joined(sifted, self.looked(shown), asked, source, self.folder())
         return {row["image_id"]: row for row in self.rows_in(joined)}
+
+    def joined(
+        self,
+        sifted: str,
+        looked: str,
+        asked: Copies,
+        source: str,
+        out: Path,
+        vectors: Sequence[str] = (),
+        model: str | None = None,
+    ) -> tuple[str, str]:
+        """The parts of who stands for whom and of the new shelves, as the stage makes them in one process."""
+        seen = copies.write_seen(self.warehouse, source, sifted, [looked], out)
+        shelves = write_shelves(copies.write_nodes(self.warehouse, seen, out), str(out / "shelves.parquet"))
+        near = [match(job) for job in match_jobs(shelves, files_of(self.warehouse, "bands", out), asked, out)]
+        join = asked.semantic.join if asked.semantic is not None else None
+        rule = copies.Rule(Reach(asked.near_bits, join, asked.turned), asked.min_similarity, asked.survivor, model)
+        return copies.join_copies(self.warehouse, seen, near, [], vectors, rule, out), shelves
 
     def mill(
         self,
@@ -203,6 +238,7 @@ class World:
         source: str = "/logs/one.csv",
         run_id: str = "run-one",
         rules: scores.Rules = EVERYTHING,
+        asked: Copies = COPIES,
         model: str | None = None,
         vectors: dict[str, tuple[float, ...]] | None = None,
         near: Sequence[Sequence[str]] = (),
@@ -213,10 +249,9 @@ class World:
         candidates = self.part(schemas.CANDIDATES, [_candidate(row) for row in log])
         sifted = self.sifted([{key: value for key, value in row.items() if key != "texts"} for row in log])
         texts = self.told({row["candidate_id"]: row["texts"] for row in log}, near)
-        asked = {row["url"] for row in log if not row.get("reason")}
-        seen = {url: shown[url] for url in sorted(asked)}
+        seen = {url: shown[url] for url in sorted({row["url"] for row in log if not row.get("reason")})}
         fetched, looked = self.fetched(seen), self.looked(seen)
-        joined = copies.join_copies(self.warehouse, sifted, [looked], 8, out)
+        joined, shelves = self.joined(sifted, looked, asked, source, out)
         made = pairs.make_pairs(self.warehouse, sifted, texts, [looked], joined, out)
         words = {text_id_of(text): vector for text, vector in (vectors or {}).items()}
         embedded = (self.vectors(model, words),) if words else ()
@@ -252,6 +287,7 @@ class World:
                 looked=(looked,),
                 vectors=pictured,
                 joined=joined,
+                shelves=shelves,
                 judged=judged,
                 scores=scored,
                 embedded=embedded,
