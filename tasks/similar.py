@@ -39,14 +39,14 @@ CELLS_BY_ROOT = 3
 SAMPLED = 16
 """Pictures that a cell is fitted on."""
 
-PLACED_ROWS = 65_536
-"""Pictures that are put into cells by a job: 0.5 GB with what is computed of them, at 512 numbers each."""
+PLACED_ROWS = 16_384
+"""Pictures that are put into cells by a job: a second of one core."""
 
 MET_ROWS = 262_144
 """The most pictures in the memory of a job that compares, unless a single cell has more."""
 
-ALONE = 2e9
-"""Products up to which the flow's own process compares: less than it takes to start actors, about ten seconds."""
+ALONE = 2e8
+"""Products up to which the flow's own process compares: two seconds, less than it takes to start actors."""
 
 
 class SimilarFailed(Exception):
@@ -54,7 +54,7 @@ class SimilarFailed(Exception):
 
 
 @dataclass(frozen=True)
-class _Cells:
+class Cells:
     """Cells to compare in: their part (null: cell 0 alone), their number, who is in them, if they were fitted now."""
 
     part: str | None
@@ -64,7 +64,7 @@ class _Cells:
 
 
 @dataclass(frozen=True)
-class _Share:
+class Share:
     """Jobs, and how many vectors they multiply with another."""
 
     jobs: list[Job]
@@ -85,37 +85,37 @@ def compare(plan: Plan, looked: Sequence[str], vectors: Sequence[str]) -> Simila
     if not pq.read_metadata(new).num_rows:
         return Similar(model, *settle(plan.warehouse, model, new, [], join, folder), None, (), stood.fitted_on)
     cells = _cells(plan, model, new, stood)
-    placed = tuple(_run(plan, _placing(plan, (new,), model, cells), "find their cells"))
-    pairs = _run(plan, _meeting(plan, model, cells, placed, join), f"compared in {cells.count:,} cells")
+    placed = tuple(_run(plan, placing(plan.work, (new,), model, cells), "find their cells"))
+    pairs = _run(plan, meeting(plan.work, model, cells, placed, join), f"compared in {cells.count:,} cells")
     rows, edges = settle(plan.warehouse, model, new, pairs, join, folder)
     if cells.fitted:
         return Similar(model, rows, edges, cells.part, (*placed, *cells.held), stood.fitted_on)
     return Similar(model, rows, edges, None, placed, stood.fitted_on)
 
 
-def _cells(plan: Plan, model: str, new: str, stood: Standing) -> _Cells:
+def _cells(plan: Plan, model: str, new: str, stood: Standing) -> Cells:
     """Cells as they stand, or new ones, with all who were in the old ones moved to them."""
     held = tuple(files_of(plan.warehouse, "cell_members", plan.folder / "similar"))
     total = stood.members + pq.read_metadata(new).num_rows
     if total < (GROWTH * stood.fitted_on if stood.cells else BOUND):
         if not stood.cells:
-            return _Cells(None, 1, held, False)
+            return Cells(None, 1, held, False)
         part = plan.folder / "similar" / f"cells-{fingerprint(model, str(stood.fitted_on))}.parquet"
-        return _Cells(cells_of(plan.warehouse, model, part), stood.cells, held, False)
+        return Cells(cells_of(plan.warehouse, model, part), stood.cells, held, False)
     fresh = _fitted(plan, model, new, total)
-    moved = _run(plan, _placing(plan, held, model, fresh), f"move to {fresh.count:,} new cells")
+    moved = _run(plan, placing(plan.work, held, model, fresh), f"move to {fresh.count:,} new cells")
     return replace(fresh, held=tuple(moved))
 
 
-def _fitted(plan: Plan, model: str, new: str, total: int) -> _Cells:
+def _fitted(plan: Plan, model: str, new: str, total: int) -> Cells:
     count = round(CELLS_BY_ROOT * total**0.5)
     samples = sample(plan.warehouse, model, new, SAMPLED * count, plan.folder / "similar")
-    job, rows = _named(plan, FitJob(samples, model, count, total, ""), new), min(SAMPLED * count, total)
-    (part,) = _run(plan, _Share([job], ROUNDS * rows * count), f"{count:,} cells are fitted on {rows:,} of {total:,}")
-    return _Cells(part, pq.read_metadata(part).num_rows, (), True)
+    job, rows = _named(plan.work, FitJob(samples, model, count, total, ""), new), min(SAMPLED * count, total)
+    (part,) = _run(plan, Share([job], ROUNDS * rows * count), f"{count:,} cells are fitted on {rows:,} of {total:,}")
+    return Cells(part, pq.read_metadata(part).num_rows, (), True)
 
 
-def _placing(plan: Plan, files: Sequence[str], model: str, cells: _Cells) -> _Share:
+def placing(work: Path, files: Sequence[str], model: str, cells: Cells) -> Share:
     """Jobs that put the pictures of files into cells."""
     jobs, products = list[Job](), 0.0
     for file in files:
@@ -123,11 +123,11 @@ def _placing(plan: Plan, files: Sequence[str], model: str, cells: _Cells) -> _Sh
         products += rows * cells.count
         for start in range(0, rows, PLACED_ROWS):
             job = PlaceJob(file, (start, min(rows, start + PLACED_ROWS)), model, cells.part, "")
-            jobs.append(_named(plan, job))
-    return _Share(jobs, products)
+            jobs.append(_named(work, job))
+    return Share(jobs, products)
 
 
-def _meeting(plan: Plan, model: str, cells: _Cells, placed: tuple[str, ...], join: float | None) -> _Share:
+def meeting(work: Path, model: str, cells: Cells, placed: tuple[str, ...], join: float | None) -> Share:
     """Jobs of neighbouring cells, each with as many pictures as may be in memory."""
     homes = _counted(placed, "cell", cells.count)
     looking = homes + _counted(placed, "probes", cells.count)
@@ -139,10 +139,10 @@ def _meeting(plan: Plan, model: str, cells: _Cells, placed: tuple[str, ...], joi
             rows = 0
         rows += here
     jobs = [
-        _named(plan, MeetJob(first, end, model, placed, cells.held, join, ""))
+        _named(work, MeetJob(first, end, model, placed, cells.held, join, ""))
         for first, end in pairwise([*bounds, cells.count])
     ]
-    return _Share(jobs, float(looking.astype(float) @ living))
+    return Share(jobs, float(looking.astype(float) @ living))
 
 
 def _counted(files: Sequence[str], column: str, cells: int, model: str | None = None) -> NDArray[np.int64]:
@@ -156,12 +156,12 @@ def _counted(files: Sequence[str], column: str, cells: int, model: str | None = 
     return counts
 
 
-def _named(plan: Plan, job: Job, *facts: str) -> Job:
+def _named(work: Path, job: Job, *facts: str) -> Job:
     """The job with the name of its part, which is made of all that it is made from."""
-    return replace(job, out=plan.part("similar", SIMILAR_VERSION, repr(job), *facts))
+    return replace(job, out=str(work / "similar" / f"{fingerprint(SIMILAR_VERSION, repr(job), *facts)}.parquet"))
 
 
-def _run(plan: Plan, work: _Share, note: str) -> list[str]:
+def _run(plan: Plan, work: Share, note: str) -> list[str]:
     """The parts of the jobs, of which those are made that are not there: by actors where it is much work."""
     left = [job for job in work.jobs if not Path(job.out).exists()]
     with Progress("similar", len(left), "pictures") as progress:
