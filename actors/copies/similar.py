@@ -81,8 +81,10 @@ class Search:
         """Compare each of some with each of others, by their places, ascending; one that is in both is left out."""
         for rows in _blocks(some, ROWS):
             queries = self.pictures.vectors[rows]
-            for columns in _blocks(others, COLUMNS):
-                self._block(rows, columns, queries @ self.pictures.vectors[columns].T)
+            after, end = np.searchsorted(others, rows[0]), np.searchsorted(others, rows[-1], side="right")
+            for part in (others[:after], others[after:end], others[end:]):
+                for columns in _blocks(part, COLUMNS):
+                    self._block(rows, columns, queries @ self.pictures.vectors[columns].T)
 
     def meet_all(self, some: Ints) -> None:
         """Compare each with each, by their places, ascending; every pair once."""

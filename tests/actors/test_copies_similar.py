@@ -89,3 +89,14 @@ def test_the_first_in_the_order_has_nobody_before_it_and_larger_ones_go_first() 
     assert found.later.tolist() == [1, 2, 3]
     assert found.earlier.tolist() == [0, 0, 0]
     assert found.cosines.tolist() == [1, 1, 1]
+
+
+def test_a_pair_that_meets_twice_is_one_and_nobody_meets_itself() -> None:
+    some, everyone = pictures(30, 7), np.arange(30)
+    once, again = Search(some, 0.1), Search(some, 0.1)
+    once.meet_all(everyone)
+    again.meet(everyone, everyone)
+    again.meet_all(everyone)
+    for one, other in zip(vars(once.found()).values(), vars(again.found()).values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert len(once.found().later) > 100
