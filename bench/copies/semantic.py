@@ -28,7 +28,7 @@ from tasks.similar import BOUND, CELLS_BY_ROOT, SAMPLED, Cells, meeting, placing
 
 COUNT, WIDTH, ABOVE = 100_000, 512, 0.95
 HISTORIES, NEWCOMERS = (10_000, 100_000, 1_000_000), 10_000
-ASKED = 1_000
+ASKED = 2_000
 """Newcomers whom brute force compares with a history: its cost for each does not depend on how many they are."""
 
 MODEL = "bench"
@@ -156,15 +156,15 @@ def growing(
 ) -> Iterator[Line]:
     """Newcomers against histories of several sizes, in cells fitted as the stage would have, or all in one."""
     racing, team = race if apart else in_turn, (os.cpu_count() or 1) if apart else 0
-    vectors = realistic(max(histories) + count, width)
-    np.save(folder / "asked.npy", vectors[:count])
-    write_rows(folder / "new.parquet", vectors[:count])
     for size in histories:
-        place = folder / str(size)
-        held, fitted = _history(vectors[count : count + size], count, place)
-        brute = racing([Asked(folder / "asked.npy", place / "history.npy", count)]).gave[0]
+        place, vectors = folder / str(size), realistic(count + size, width)
+        held, fitted = _history(vectors[count:], count, place)
+        np.save(place / "asked.npy", vectors[:count])
+        write_rows(place / "new.parquet", vectors[:count])
+        del vectors
+        brute = racing([Asked(place / "asked.npy", place / "history.npy", count)]).gave[0]
         with Team(team) as processes:
-            ours = Ours(folder / "new.parquet", held, fitted, place / "ours").compare(processes)
+            ours = Ours(place / "new.parquet", held, fitted, place / "ours").compare(processes)
         work = f"{count:,} newcomers of {width} against {size:,}"
         yield _faster(f"{work}, against NumPy's brute force", ours, brute, count, 1.0, min(ASKED, count))
         yield _recall(f"{work}: pairs above {ABOVE} found", ours, brute)
@@ -260,4 +260,4 @@ def _faster(work: str, ours: Done, brute: Done, rows: int, goal: float, asked: i
 
 def _recall(work: str, ours: Done, brute: Done) -> Line:
     found = len(ours.pairs & brute.pairs)
-    return Line(work, found, len(brute.pairs), "pairs", found / max(len(brute.pairs), 1), 0.99)
+    return Line(work, found, len(brute.pairs), "pairs", found / len(brute.pairs) if brute.pairs else 1.0, 0.99)
