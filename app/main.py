@@ -87,6 +87,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--to", required=True, metavar="DIR", help="an empty or missing folder")
     _head(_command(commands, "head", "write a head file out of a trained network's weights", "app.heads:head"))
     _cells(_command(commands, "cells", "write a head file that tells alike pictures of a release", "app.heads:cells"))
+    _protect(
+        _command(commands, "protect", "keep benchmark pictures out of releases, or list them", "app.protect:protect")
+    )
     doctor = _command(commands, "doctor", "check this machine, and say what to do", "app.doctor:doctor")
     _json(doctor)
     _command(commands, "up", "start the local Prefect server, or tell where it is", "app.run:up")
@@ -196,6 +199,15 @@ def _cells(made: argparse.ArgumentParser) -> None:
     made.add_argument("--to", required=True, metavar="F.safetensors", help="the file to write")
     made.add_argument("--model", metavar="NAME", help="of the release's recipe (default: its first)")
     made.add_argument("--name", default="cell", metavar="NAME", help="of its values (default: cell)")
+
+
+def _protect(made: argparse.ArgumentParser) -> None:
+    made.add_argument("name", nargs="?", metavar="NAME", help="of the set; what it held before is replaced")
+    made.add_argument("folder", nargs="?", metavar="FOLDER", help="of pictures and tars of pictures, also in folders")
+    made.add_argument("--recipe", metavar="R", help="embed them too, by its first model (default: hashes only)")
+    made.add_argument("--workers", type=_count, metavar="N", help="actors at once (default: one a core)")
+    made.add_argument("--remove", action="store_true", help="protect the set no more")
+    _json(made)
 
 
 def _count(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow.parquet as pq
 from prefect import task
@@ -11,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 
 from actors.copies.matching import MatchJob, match, match_jobs
 from actors.copies.shelves import write_shelves
+from tasks.overlaps import Stood, remove_overlaps
 from tasks.parts import HUNG_S
 from tasks.plan import Plan
 from tasks.pool import SetAside, cpus, run_pool
@@ -44,13 +46,16 @@ def join_copies(plan: Plan, sifted: str, looked: Sequence[str], vectors: Sequenc
     shelves = write_shelves(nodes, str(plan.folder / "shelves.parquet"))
     history = files_of(plan.warehouse, "bands", plan.folder)
     near = _matched(plan, match_jobs(shelves, history, asked, plan.folder), pq.read_metadata(nodes).num_rows)
+    model = plan.models[0].identity if plan.models else None
     rule = copies.Rule(
         Reach(asked.near_bits, asked.semantic.join if asked.semantic is not None else None, asked.turned),
         asked.min_similarity,
         asked.survivor,
-        plan.models[0].identity if plan.models else None,
+        model,
     )
-    return Joined(copies.join_copies(plan.warehouse, seen, near, [], vectors, rule, plan.folder), shelves)
+    joined = copies.join_copies(plan.warehouse, seen, near, [], vectors, rule, plan.folder)
+    stood = Stood(plan.warehouse, seen, joined, vectors, plan.folder)
+    return Joined(remove_overlaps(stood, asked, model, partial(_matched, plan)), shelves)
 
 
 def _matched(plan: Plan, jobs: Sequence[MatchJob], new: int) -> list[str]:

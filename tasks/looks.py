@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -88,7 +89,16 @@ def embed_texts(plan: Plan, pairs: str, texts: str) -> list[str]:
     return parts
 
 
-def seats_of(plan: Plan, models: Sequence[FoundModel]) -> Seats:
+class Room(Protocol):
+    """How much of the machine whoever looks may take."""
+
+    @property
+    def workers(self) -> int: ...
+    @property
+    def gpu_share(self) -> float: ...
+
+
+def seats_of(plan: Room, models: Sequence[FoundModel]) -> Seats:
     """As many actors as the machine has cards, or else as its memory holds models, with all its cores between them.
 
     Without a model an actor is a core. A share of a card is given only where the run asks for it.

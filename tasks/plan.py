@@ -27,6 +27,7 @@ from warehouse.errors import WarehouseError
 from warehouse.ids import fingerprint
 from warehouse.ingest import check_source, source_hash
 from warehouse.lake import anywhere, exists, locate, shown
+from warehouse.protected import protected_hash
 from warehouse.publish import HeadFacts, TagFacts
 from warehouse.releases import check_free, released_as
 from warehouse.scores import Said, Scorer
@@ -139,7 +140,7 @@ def make_plan(
         check_contact(recipe, loaded.fetch, allow)
     hosts = tuple(sorted(set(allow)))
     content = source_hash(path)
-    run_id = run_identity(content, loaded, models, hosts, limit, round)
+    run_id = run_identity(content, loaded, models, hosts, limit, round, protected_hash(warehouse))
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
@@ -204,11 +205,17 @@ def run_identity(
     allow: tuple[str, ...],
     limit: int | None,
     round: int = 0,
+    protected: str = "",
 ) -> str:
-    """Sixteen hex digits of everything that determines a run's result, the content of its source first."""
-    again = (f"round {round}",) if round else ()  # a first execution keeps the name that it had before rounds
+    """Sixteen hex digits of everything that determines a run's result, the content of its source first.
+
+    `protected` is warehouse.protected.protected_hash, empty where nothing is.
+    """
+    # a first execution, and one that nothing is protected from, keeps the name that it had before there were such
+    told = [f"round {round}"] if round else []
+    told += [f"protected {protected}"] if protected else []
     identities = ",".join(model.identity for model in models)
-    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), identities, *allow, str(limit), *again)
+    return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), identities, *allow, str(limit), *told)
 
 
 def _stem(path: Path) -> str:
@@ -294,8 +301,9 @@ def already(plan: Plan) -> list[str]:
 
 
 def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...] = ()) -> str | None:
-    """The release that `source` already became under `recipe`, or null."""
-    models = found_models(recipe)
-    run_id = run_identity(source_hash(Path(source)), recipe, models, tuple(sorted(set(allow))), None)
+    """The release that `source` already became under `recipe` and with what is protected now, or null."""
+    models, hosts = found_models(recipe), tuple(sorted(set(allow)))
+    protected = protected_hash(warehouse)
+    run_id = run_identity(source_hash(Path(source)), recipe, models, hosts, None, protected=protected)
     names = released_as(warehouse, run_id)
     return names[0] if names else None

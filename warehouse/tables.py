@@ -47,6 +47,7 @@ TABLES: dict[str, str] = {
     "tombstones": "kind VARCHAR, value VARCHAR, reason VARCHAR, created_at TIMESTAMPTZ",
     "protected": """name VARCHAR, sha256 VARCHAR, phash BIGINT, added_at TIMESTAMPTZ, image_id BIGINT, dhash BIGINT,
         pdq VARCHAR, pdq_quality INTEGER""",
+    "protected_vectors": "name VARCHAR, image_id BIGINT, model VARCHAR, vector FLOAT[]",
 }
 
 PIXEL_ROW_GROUP = 256

@@ -9,8 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from filters.recipe import Copies
-from warehouse.lake import connect
+from actors.copies.matching import match
+from filters.recipe import Copies, Semantic
+from tasks.overlaps import Stood, remove_overlaps
+from warehouse import schemas
+from warehouse.overlaps import overlaps
+from warehouse.protected import register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from conftest import Milled, Shot, World
 
 EXACT = Copies(near_bits=None)
+COPIES = Copies()
+NEAR = Copies(near_bits=32)
 
 
 def _signed(value: int) -> int:
@@ -157,36 +163,119 @@ def test_pictures_near_by_their_hashes_are_two_where_their_vectors_differ(world:
     assert len({survivors[shot.image_id] for shot in twins}) == 1
 
 
-def _protect(world: World, shot: Shot, *, hashed: bool = True) -> None:
-    with connect(world.warehouse) as con:
-        con.execute(
-            "INSERT INTO lake.protected BY NAME SELECT 'coco' AS name, $1 AS sha256, $2::BIGINT AS phash",
-            ["0" * 64 if hashed else shot.sha256, shot.phash if hashed else None],
-        )
+def _protect(world: World, *shots: Shot, name: str = "coco", model: str = "m") -> None:
+    """Register the pictures as the command does, of parts of looks and vectors."""
+    looked = world.looked({f"{n}.jpg": shot for n, shot in enumerate(shots)})
+    held = {shot.image_id: shot.vector for shot in shots if shot.vector}
+    register(world.warehouse, name, [looked], [world.vectors(model, held)])
 
 
-def test_a_protected_picture_is_removed_with_all_that_it_would_stand_for(world: World) -> None:
+def _cleared(world: World, shots: dict[str, Shot | None], asked: Copies = COPIES) -> dict[int, tuple[int, str | None]]:
+    """Who stands for each picture of a run, and why it may not."""
+    out = world.folder()
+    sifted = world.sifted([{"candidate_id": n, "url": url, "clicks": 0} for n, url in enumerate(shots)])
+    held = {shot.image_id: shot.vector for shot in shots.values() if shot and shot.vector}
+    vectors = [world.vectors("m", held)]
+    joined, _ = world.joined(sifted, world.looked(shots), asked, "/logs/new.csv", out, vectors, "m")
+    stood = Stood(world.warehouse, str(out / "seen.parquet"), joined, vectors, out)
+    cleared = remove_overlaps(stood, asked, "m", lambda jobs, pictures: [match(job) for job in jobs])
+    rows = world.rows_in(cleared)
+    assert {row["reason"] for row in rows if row["detail"]} <= {"benchmark_overlap"}
+    assert all(row["detail"] for row in rows if row["reason"])
+    return {row["image_id"]: (row["survivor"], row["detail"]) for row in rows}
+
+
+def test_nothing_is_compared_where_nothing_is_protected(world: World) -> None:
+    shot = world.shot("alone", phash=1)
+    assert _cleared(world, _shown(shot)) == {shot.image_id: (shot.image_id, None)}
+    assert not list(world.parts.folder.rglob("protected"))
+
+
+def test_copies_of_protected_pictures_are_removed_and_no_other(world: World) -> None:
     exact, near = world.shot("exact", phash=-1), world.shot("near", phash=0b111)
-    _protect(world, exact, hashed=False)
-    _protect(world, near)
-    flat = world.shot("flat", phash=0b111, std=0.5)
+    _protect(world, exact)
+    _protect(world, near, name="flickr")
+    at = world.shot("at the bound", phash=0b111 ^ (0xFF << 8))
+    over = world.shot("over the bound", phash=0b111 ^ (0x1FF << 32))
     other = world.shot("other", phash=0x00FF00FF00FF0000)
-    # 9 bits from the protected one and thus none of it, but joined to a picture that is
-    copy = world.shot("copy", phash=0b111 ^ 0b111111111000, width=10)
-    survivor = world.shot("survivor", phash=0b111 ^ 0b11000)
-    joined = world.join({f"http://a.example/{n}": shot for n, shot in enumerate((exact, flat, other, copy, survivor))})
-    assert joined[copy.image_id]["survivor"] == survivor.image_id
-    removed = {one for one, row in joined.items() if row["reason"] == "benchmark_overlap"}
-    assert removed == {exact.image_id, copy.image_id, survivor.image_id}
-    assert joined[exact.image_id]["detail"] == "in the protected set coco"
+    told = _cleared(world, _shown(exact, at, over, other), NEAR)
+    assert {one: detail for one, (_, detail) in told.items()} == {
+        exact.image_id: "in the protected set coco: equal bytes",
+        at.image_id: "in the protected set flickr: 32 <= 32 bits",
+        over.image_id: None,
+        other.image_id: None,
+    }
+
+
+def test_a_picture_with_the_hashes_of_a_protected_one_is_removed_beside_it(world: World) -> None:
+    shots = [world.shot(f"{n}", phash=7) for n in range(3)]
+    _protect(world, shots[1])
+    details = {one: detail for one, (_, detail) in _cleared(world, _shown(*shots), NEAR).items()}
+    assert details == {
+        shot.image_id: f"in the protected set coco: {'equal bytes' if place == 1 else '0 <= 32 bits'}"
+        for place, shot in enumerate(shots)
+    }
+
+
+def test_a_group_is_removed_whole_where_one_of_it_overlaps(world: World) -> None:
+    protected = world.shot("protected", phash=0)
+    _protect(world, protected)
+    near = world.shot("near", phash=0xFF)
+    # 40 bits from what is protected, and thus none of it, but joined to a picture that is
+    far = world.shot("far", phash=0x3FF, width=900)
+    alone = world.shot("alone", phash=0xFF << 40)
+    told = _cleared(world, _shown(near, far, alone), Copies(near_bits=31))
+    assert told[far.image_id] == (far.image_id, None)
+    told = _cleared(world, _shown(near, far, alone), NEAR)
+    assert told == {
+        near.image_id: (far.image_id, "in the protected set coco: 32 <= 32 bits"),
+        far.image_id: (
+            far.image_id,
+            f"a copy of image {near.image_id}, which is in the protected set coco: 32 <= 32 bits",
+        ),
+        alone.image_id: (alone.image_id, "in the protected set coco: 32 <= 32 bits"),
+    }
+
+
+def test_flat_pictures_overlap_only_by_their_bytes_on_either_side(world: World) -> None:
+    flat, sharp = world.shot("flat", phash=0, quality=49), world.shot("sharp", phash=-1)
+    _protect(world, flat, sharp)
+    like_flat, like_sharp = world.shot("like flat", phash=0), world.shot("like sharp", phash=-1, quality=49)
+    told = _cleared(world, _shown(flat, like_flat, like_sharp), NEAR)
+    assert {one for one, (_, detail) in told.items() if detail} == {flat.image_id}
+
+
+def test_vectors_overlap_above_the_cosine_that_joins_and_only_of_the_same_model(world: World) -> None:
+    asked = Copies(near_bits=None, semantic=Semantic(join=0.9))
+    seen, far = world.shot("seen", vector=(0.8, 0.6)), world.shot("far", vector=(0.0, 1.0))
+    _protect(world, world.shot("scene", vector=(0.6, 0.8)), model="another")
+    assert {detail for _, detail in _cleared(world, _shown(seen, far), asked).values()} == {None}
+    _protect(world, world.shot("scene", vector=(0.6, 0.8)), world.shot("else", vector=(-1.0, 0.0)))
+    told = _cleared(world, _shown(seen, far), asked)
+    assert told[seen.image_id][1] == "in the protected set coco: cosine 0.9600 > 0.9000"
+    assert told[far.image_id][1] is None
+    assert _cleared(world, _shown(seen), Copies(near_bits=None))[seen.image_id][1] is None
 
 
 def test_a_set_that_is_protected_later_removes_what_history_stands_for(world: World) -> None:
     old = world.shot("old", phash=1)
-    first = world.mill(
-        [{"candidate_id": 1, "url": "http://a.example/old", "texts": ["a cat"]}], {"http://a.example/old": old}
-    )
-    world.publish(first)
-    _protect(world, old, hashed=False)
-    joined = world.join({"http://a.example/new": world.shot("new", phash=0b111)})
-    assert [(row["survivor"], row["reason"]) for row in joined.values()] == [(old.image_id, "benchmark_overlap")]
+    _published(world, "1", {"http://a.example/old": old}, Copies())
+    _protect(world, old)
+    new = world.shot("new", phash=0b111)
+    told = _cleared(world, _shown(new))
+    assert told[new.image_id] == (old.image_id, "in the protected set coco: 8 <= 64 bits")
+    _protect(world, world.shot("old", phash=None))
+    told = _cleared(world, _shown(new))
+    detail = f"a copy of image {old.image_id}, which is in the protected set coco: equal bytes"
+    assert told[new.image_id] == (old.image_id, detail)
+    assert world.ask("SELECT image_id FROM release_pairs") == [(old.image_id,)]
+
+
+def test_what_is_removed_is_told_by_its_set_in_the_ledger(world: World) -> None:
+    shots = [world.shot(f"{n}", phash=n << 32) for n in (0x0F0F, 0xF0F0, 0xFFFFFF)]
+    _protect(world, shots[0])
+    _protect(world, shots[1], name="flickr_30k.test")
+    cleared = _cleared(world, _shown(*shots))
+    rows = [{"candidate_id": n, "reason": "benchmark_overlap", "detail": d} for n, (_, d) in cleared.items() if d]
+    ledger = world.part(schemas.LEDGER, [*rows, {"candidate_id": -1, "outcome": "kept"}])
+    assert overlaps(world.warehouse, ledger) == {"coco": 1, "flickr_30k.test": 1}

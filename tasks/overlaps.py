@@ -1,0 +1,56 @@
+"""Remove from a run what overlaps a protected set; where nothing is protected, that is one question."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from actors.copies.matching import MatchJob
+from actors.copies.shelves import SHELVES, write_shelves
+from filters.recipe import Copies
+from warehouse.overlaps import Bounds, Sides, write_cleared, write_sides
+
+Match = Callable[[Sequence[MatchJob], int], Sequence[str]]
+"""Does jobs for so many pictures; the names of their parts."""
+
+
+@dataclass(frozen=True)
+class Stood:
+    """A run whose copies are known: its parts, and the folder for more."""
+
+    warehouse: str
+    seen: str
+    joined: str
+    vectors: Sequence[str]
+    folder: Path
+
+
+def remove_overlaps(stood: Stood, asked: Copies, model: str | None, match: Match) -> str:
+    """The part of who stands for whom, where every group that overlaps a protected set has its reason.
+
+    What is near is what the recipe holds for copies, but that `min_similarity` is not asked: it tells shots of one
+    scene apart, and a benchmark's scene is not to be trained on either.
+    """
+    out = stood.folder / "protected"
+    sides = write_sides(stood.warehouse, stood.seen, stood.joined, out)
+    if sides is None:
+        return stood.joined
+    rows = pq.read_metadata(sides.ours).num_rows
+    near = match(_jobs(sides, asked, out), rows) if rows else []
+    bounds = Bounds(asked.near_bits, asked.semantic.join if asked.semantic is not None else None, model)
+    return write_cleared(stood.warehouse, stood.joined, sides, near, stood.vectors, bounds, out)
+
+
+def _jobs(sides: Sides, asked: Copies, out: Path) -> list[MatchJob]:
+    """A job a shelf of the run's pictures against that of the protected ones; all pairs, as each may be another set."""
+    if asked.near_bits is None or not pq.read_metadata(sides.theirs).num_rows:
+        return []
+    ours = write_shelves(sides.ours, str(out / "shelves-ours.parquet"))
+    theirs = write_shelves(sides.theirs, str(out / "shelves-theirs.parquet"))
+    return [
+        MatchJob(number, ours, (theirs,), asked.near_bits, asked.turned, True, str(out / f"near-{number}.parquet"))
+        for number in range(len(SHELVES))
+    ]
