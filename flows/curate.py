@@ -42,6 +42,7 @@ from tasks.validate import Verdict, check_input, validate
 from warehouse.copies import told_of
 from warehouse.lake import shown
 from warehouse.ledger import funnel
+from warehouse.overlaps import overlaps
 from warehouse.publish import ModelFacts, Release, Run, add_name
 from warehouse.releases import find_release
 
@@ -199,6 +200,7 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
         "no_op": False,
         "counts": counts,
         "funnel": [{"stage": stage, "reason": reason, "rows": rows} for stage, reason, rows in turned_away],
+        "overlaps": overlaps(plan.warehouse, ledger),
         "metrics": verdict.metrics,
         "cuts": release.cuts,
         "report": verdict.report,
@@ -231,6 +233,8 @@ def _pictures(plan: Plan, parts: _Parts) -> None:
     with step("copies") as said:
         parts.joined = join_copies(plan, parts.sifted, parts.looked, parts.vectors)
         said.append(told_of(plan.warehouse, parts.joined.part))
+        removed = overlaps(plan.warehouse, parts.joined.part)
+        said += [f"{pictures} overlap the protected set {name}" for name, pictures in removed.items()]
 
 
 def _pairs(plan: Plan, parts: _Parts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from actors.copies.matching import MatchJob
 from actors.copies.shelves import SHELVES, write_shelves
 from filters.recipe import Copies
 from warehouse.overlaps import Bounds, Sides, write_cleared, write_sides
+from warehouse.protected import without_vectors
 
 Match = Callable[[Sequence[MatchJob], int], Sequence[str]]
 """Does jobs for so many pictures; the names of their parts."""
@@ -38,9 +40,16 @@ def remove_overlaps(stood: Stood, asked: Copies, model: str | None, match: Match
     sides = write_sides(stood.warehouse, stood.seen, stood.joined, out)
     if sides is None:
         return stood.joined
+    bounds = Bounds(asked.near_bits, asked.semantic.join if asked.semantic is not None else None, model)
+    if bounds.join is not None:
+        for name in without_vectors(stood.warehouse, model):
+            print(
+                f"copies: {name} is compared by bytes and hashes only where it has no vectors by this recipe's model; "
+                f"`zeromill protect {name} FOLDER --recipe R` embeds it",
+                file=sys.stderr,
+            )
     rows = pq.read_metadata(sides.ours).num_rows
     near = match(_jobs(sides, asked, out), rows) if rows else []
-    bounds = Bounds(asked.near_bits, asked.semantic.join if asked.semantic is not None else None, model)
     return write_cleared(stood.warehouse, stood.joined, sides, near, stood.vectors, bounds, out)
 
 

@@ -197,10 +197,10 @@ def _nearest(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[ND
     return best, places
 
 
-def overlaps(warehouse: str, ledger: str) -> dict[str, int]:
-    """How many rows of a run each protected set removed; a row counts for the set that its detail names."""
+def overlaps(warehouse: str, part: str) -> dict[str, int]:
+    """How many rows of a part, a ledger or who stands for whom, each set removed: the set that the detail names."""
     with connect(warehouse) as con:
-        view(con, "told", [ledger], schemas.LEDGER)
+        view(con, "told", [part], "reason VARCHAR, detail VARCHAR")
         rows = con.execute(
             f"""SELECT split_part(split_part(detail, '{_SET}', 2), ':', 1) AS name, count(*) FROM told
                 WHERE reason = 'benchmark_overlap' GROUP BY 1 ORDER BY 1"""

@@ -91,6 +91,18 @@ def _listed(con: duckdb.DuckDBPyConnection) -> list[ProtectedSet]:
     return [ProtectedSet(*row) for row in rows]
 
 
+def without_vectors(warehouse: str, model: str | None) -> list[str]:
+    """The sets of which some picture has no vector by the model."""
+    with connect(warehouse) as con:
+        rows = con.execute(
+            """SELECT DISTINCT name FROM lake.protected ANTI JOIN
+               (SELECT name, image_id FROM lake.protected_vectors WHERE model = $1) USING (name, image_id)
+               ORDER BY name""",
+            [model],
+        ).fetchall()
+    return [name for (name,) in rows]
+
+
 def protected_hash(warehouse: str) -> str:
     """What stands for all that is protected, by set, picture and model; empty where nothing is.
 
