@@ -48,7 +48,7 @@ class Photos:
     def truth(self) -> tuple[Nearest, set[tuple[int, int]]]:
         """By comparing all with all at once."""
         order = in_order(self.ids, self.areas)
-        some = Pictures(self.ids[order], self.areas[order], unit(self.vectors[order].astype(np.float16)))
+        some = Pictures(self.ids[order], self.areas[order], unit(unit(self.vectors[order]).astype(np.float16)))
         search = Search(some, JOIN)
         search.meet_all(np.arange(len(some)))
         found = search.found()
@@ -180,7 +180,7 @@ def test_a_picture_lives_in_the_cell_whose_centre_is_nearest(tmp_path: Path) -> 
     plan, _ = milled(tmp_path, photos, [range(0, 150), range(150, 220)])
     centres = np.array([one for (one,) in rows(plan, "SELECT centre FROM lake.cells ORDER BY cell")], np.float32)
     held = dict(rows(plan, "SELECT image_id, cell FROM lake.cell_members"))
-    nearest = (unit(photos.vectors.astype(np.float16)) @ centres.T).argmax(1)
+    nearest = (unit(unit(photos.vectors).astype(np.float16)) @ centres.T).argmax(1)
     assert [held[one] for one in photos.ids.tolist()] == nearest.tolist()
 
 
