@@ -22,6 +22,7 @@ bench: .venv bench-env  ## what a run costs, as ratios
 	$(PY) -m bench.run
 	$(PY) -m bench.fetch
 	$(PY) -m bench.look
+	$(PY) -m bench.copies
 
 bench-env: .venv  ## the peers' own environments, for benches that compare
 	$(PY) -m bench.environments

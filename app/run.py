@@ -139,6 +139,8 @@ def _tell(result: dict[str, Any], warehouse: str) -> None:
         metrics = result["metrics"]
         made = f"{metrics['pairs']} pairs of {metrics['images']} pictures and {metrics['texts']} texts"
         print(f"Published {release}: {made}.")
+        if result["copies"]:
+            print(f"Which pictures were taken for one: {result['copies']}")
         if result["may_be_asked_again"]:
             print(f"{result['may_be_asked_again']} URLs failed for a while only: `zeromill refetch` asks them again.")
     if "training" in result:

@@ -56,7 +56,8 @@ class Environment:
 DATA_JUICER = Environment(
     "data-juicer", ("py-data-juicer==1.6.1", "imagededup==0.3.3.post2", "aiohttp", "pillow==13.0.0", "numpy==2.4.6")
 )
-ALL = (DATA_JUICER,)
+FAISS = Environment("faiss", ("faiss-cpu==1.15.1", "numpy==2.4.6"))
+ALL = (DATA_JUICER, FAISS)
 
 
 def main() -> None:

@@ -153,7 +153,7 @@ class _Parts:
     fetched: Sequence[str] = ()
     looked: Sequence[str] = ()
     vectors: Sequence[str] = ()
-    joined: Joined = field(default_factory=lambda: Joined("", None))
+    joined: Joined = field(default_factory=lambda: Joined(""))
     judged: str = ""
     scores: str = ""
     embedded: Sequence[str] = ()
@@ -185,7 +185,7 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
             f"{verdict.metrics['pairs']} pairs of {verdict.metrics['images']} pictures" if release else "held back"
         )
     funnel_artifact(counts["candidates"], turned_away, counts["kept"])
-    validation_artifact(verdict.passed, verdict.metrics, verdict.failed, verdict.report)
+    validation_artifact(verdict.passed, verdict.metrics, verdict.failed, verdict.report, parts.joined.page)
     again = 0 if plan.of_folder else count_left(plan.work, plan.run_id).transient
     if release is None:
         raise NotPublished(
@@ -204,6 +204,7 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
         "metrics": verdict.metrics,
         "cuts": release.cuts,
         "report": verdict.report,
+        "copies": parts.joined.page,
         "may_be_asked_again": again,
     }
 
@@ -286,6 +287,7 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         vectors=tuple(parts.vectors),
         joined=parts.joined.part,
         shelves=parts.joined.shelves,
+        similar=parts.joined.similar,
         judged=parts.judged,
         scores=parts.scores,
         embedded=tuple(parts.embedded),

@@ -23,11 +23,14 @@ def funnel_artifact(candidates: int, turned_away: Sequence[tuple[str, str, int]]
     )
 
 
-def validation_artifact(passed: bool, metrics: Mapping[str, Any], failed: Sequence[str], report: str) -> None:
+def validation_artifact(
+    passed: bool, metrics: Mapping[str, Any], failed: Sequence[str], report: str, copies: str | None
+) -> None:
     """Whether the release was fit to publish, what it failed, and what was measured of it."""
     verdict = "**passed**" if passed else "**failed**: " + "; ".join(failed)
     create_markdown_artifact(
-        f"# Validation\n\n{verdict}\n\n{_rows(metrics)}\n\nReport: `{report}`",
+        f"# Validation\n\n{verdict}\n\n{_rows(metrics)}\n\nReport: `{report}`"
+        + (f"\n\nWhich pictures were taken for one: `{copies}`" if copies else ""),
         key="validation",
         description="Validation",
     )

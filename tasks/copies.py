@@ -12,14 +12,17 @@ from prefect.cache_policies import NO_CACHE
 
 from actors.copies.matching import MatchJob, match, match_jobs
 from actors.copies.shelves import write_shelves
+from tasks.album import write_album
 from tasks.overlaps import Stood, remove_overlaps
 from tasks.parts import HUNG_S
 from tasks.plan import Plan
 from tasks.pool import SetAside, cpus, run_pool
 from tasks.progress import Progress
+from tasks.similar import compare
 from warehouse import copies
 from warehouse.files import files_of
 from warehouse.groups import Reach
+from warehouse.similar import Similar
 
 INLINE = 20_000
 """New pictures that this process compares itself: they take less time than actors take to start."""
@@ -31,10 +34,15 @@ class CopiesFailed(Exception):
 
 @dataclass(frozen=True)
 class Joined:
-    """Parts: who stands for whom, and what the warehouse is to keep of the new pictures' hashes (null: nothing)."""
+    """Parts: who stands for whom, and what the warehouse is to keep of hashes and embeddings; the `page` to look at.
+
+    Null is nothing.
+    """
 
     part: str
-    shelves: str | None
+    shelves: str | None = None
+    similar: Similar | None = None
+    page: str | None = None
 
 
 @task(name="copies", cache_policy=NO_CACHE)
@@ -53,9 +61,13 @@ def join_copies(plan: Plan, sifted: str, looked: Sequence[str], vectors: Sequenc
         asked.survivor,
         model,
     )
-    joined = copies.join_copies(plan.warehouse, seen, near, [], vectors, rule, plan.folder)
+    similar = compare(plan, looked, vectors) if asked.semantic is not None else None
+    alike = [similar.edges] if similar is not None else []
+    joined = copies.join_copies(plan.warehouse, seen, near, alike, vectors, rule, plan.folder)
     stood = Stood(plan.warehouse, seen, joined, vectors, plan.folder)
-    return Joined(remove_overlaps(stood, asked, model, partial(_matched, plan)), shelves)
+    told = remove_overlaps(stood, asked, model, partial(_matched, plan))
+    page = write_album(plan.warehouse, looked, told, asked.near_bits, plan.folder / "copies.html")
+    return Joined(told, shelves, similar, page)
 
 
 def _matched(plan: Plan, jobs: Sequence[MatchJob], new: int) -> list[str]:

@@ -32,7 +32,7 @@ from warehouse.publish import HeadFacts, TagFacts
 from warehouse.releases import check_free, released_as
 from warehouse.scores import Said, Scorer
 
-VERSION = "1"
+VERSION = "2"
 """Of what a run does as a whole: raised when the same source and recipe would give another release."""
 
 LEAST_FREE_BYTES = 200 << 20

@@ -13,6 +13,7 @@ from filters.chosen import boilerplate, chosen
 from tasks.plan import Plan
 from warehouse import ingest, ledger, pairs, publish, scores, sift
 from warehouse.lake import prepare
+from warehouse.near_texts import Near
 
 INGEST_VERSION = "1"
 
@@ -35,7 +36,9 @@ def sift_rows(plan: Plan, candidates: str, rows: Sequence[str], texts: Sequence[
     filters = chosen(plan.recipe.texts.filters, "text")
     common = boilerplate(filters)
     bound = sift.Boilerplate(common.urls, filters.index(common)) if common is not None else None
-    return sift.sift(plan.warehouse, candidates, rows, texts, clicks, bound, plan.folder)
+    alike = plan.recipe.texts.near
+    near = Near(alike.similarity) if alike is not None else None
+    return sift.sift(plan.warehouse, candidates, rows, texts, clicks, bound, plan.folder, near)
 
 
 @task(name="pair", cache_policy=NO_CACHE)

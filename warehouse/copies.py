@@ -64,7 +64,10 @@ _SEEN = f"""
 
 
 def write_nodes(warehouse: str, seen: str, out: Path) -> str:
-    """Write `nodes.parquet`: the new pictures whose hashes are to be compared; of those with equal ones the first."""
+    """Write `nodes.parquet`: the run's pictures whose hashes are to be compared; of those with equal ones the first.
+
+    Known ones too: another recipe may have compared them by another rule.
+    """
     with connect(warehouse) as con:
         view(con, "seen", [seen], schemas.SEEN)
         return write(con, _NODES, str(out / "nodes.parquet"))
@@ -72,7 +75,7 @@ def write_nodes(warehouse: str, seen: str, out: Path) -> str:
 
 _NODES = """
     SELECT min(image_id) AS image_id, phash, dhash, pdq FROM seen
-    WHERE NOT known AND pdq IS NOT NULL GROUP BY phash, dhash, pdq ORDER BY image_id"""
+    WHERE pdq IS NOT NULL GROUP BY phash, dhash, pdq ORDER BY image_id"""
 
 
 def join_copies(
@@ -97,7 +100,7 @@ def join_copies(
         con.execute(_LINKS if rule.reach.near_bits is not None else _NO_LINKS)
         if rule.min_similarity is not None:
             con.execute(_UNLIKE, [rule.min_similarity, rule.model])
-        con.execute("INSERT INTO links SELECT image_id, other FROM similar_in")
+        con.execute(_ALIKE, [rule.reach.join, rule.model])
         whole = components(con.execute(_HUNG).fetchall())
         con.register("touched", pa.table({"part": [*whole], "component": [*whole.values()]}, schema=_PARTS))
         con.execute(_MEMBERS)
@@ -113,7 +116,7 @@ _LINKS = f"""
     SELECT image_id, other FROM near_in
     UNION ALL
     SELECT s.image_id, n.image_id FROM seen s JOIN ({_NODES}) n USING (phash, dhash, pdq)
-    WHERE NOT s.known AND s.image_id <> n.image_id"""
+    WHERE s.image_id <> n.image_id"""
 
 _NO_LINKS = "CREATE TEMP TABLE links (image_id BIGINT, other BIGINT)"
 
@@ -128,10 +131,21 @@ _UNLIKE = """
         SELECT l.image_id, l.other FROM links l JOIN held a ON a.subject_id = l.image_id
         JOIN held b ON b.subject_id = l.other WHERE list_inner_product(a.vector, b.vector) >= $1)"""
 
+# alike by their embeddings: found by this run, or by an earlier one that told and did not join
+_ALIKE = """
+    INSERT INTO links
+    SELECT image_id, other FROM similar_in
+    UNION
+    SELECT image_id, nearest FROM lake.similarities
+    WHERE model = $2 AND max_similarity > $1 AND (image_id IN (SELECT image_id FROM seen)
+                                                  OR nearest IN (SELECT image_id FROM seen))"""
+
 # what hangs together: pictures of earlier runs by the component that they are in, and what was forgotten not at all
 _HUNG = """
-    SELECT l.image_id, coalesce(i.component, l.other) FROM links l LEFT JOIN lake.images i ON i.image_id = l.other
-    WHERE i.passed OR l.other IN (SELECT image_id FROM seen)
+    WITH there AS (SELECT image_id, image_id AS component FROM seen WHERE NOT known
+                   UNION ALL SELECT image_id, component FROM lake.images WHERE passed)
+    SELECT a.component, b.component FROM links l JOIN there a ON a.image_id = l.image_id
+    JOIN there b ON b.image_id = l.other
     UNION
     SELECT i.component, i.component FROM seen JOIN lake.images i USING (image_id)
     WHERE i.passed AND i.component IN (SELECT component FROM lake.images WHERE passed

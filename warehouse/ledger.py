@@ -30,7 +30,7 @@ def make_ledger(
         view(con, "sifted", [sifted], schemas.SIFTED)
         view(con, "looked", looked, schemas.LOOKED)
         view(con, "joined", [joined], schemas.JOINED)
-        view(con, "judged", [judged], f"{schemas.JUDGED}, better_text BIGINT")
+        view(con, "judged", [judged], schemas.JUDGED)
         con.execute(f"CREATE TEMP TABLE known_reasons AS SELECT * FROM (VALUES {_known()}) v(reason, place, stage)")
         con.execute(_BROUGHT)
         return write(con, _ledger(published), str(out / ("ledger.parquet" if published else "ledger.held.parquet")))

@@ -26,7 +26,7 @@ def make_pairs(warehouse: str, sifted: str, texts: str, looked: Sequence[str], j
     """
     with connect(warehouse) as con:
         view(con, "sifted", [sifted], schemas.SIFTED)
-        view(con, "told", [texts], f"{schemas.SIFTED_TEXTS}, text_group BIGINT")
+        view(con, "told", [texts], schemas.SIFTED_TEXTS)
         view(con, "looked", looked, schemas.LOOKED)
         view(con, "joined", [joined], schemas.JOINED)
         return write(con, _PAIRED, str(out / "pairs.parquet"))

@@ -12,6 +12,7 @@ from warehouse import schemas
 from warehouse.errors import NameTaken
 from warehouse.ids import fingerprint as content_name
 from warehouse.lake import connect, locate, quoted, view, write
+from warehouse.similar import Similar, commit_similar
 from warehouse.tables import PIXEL_ROW_GROUP
 
 PARTS_A_FILE = 16
@@ -77,6 +78,7 @@ class Run:
     vectors: tuple[str, ...]
     joined: str
     shelves: str | None
+    similar: Similar | None
     judged: str
     scores: str
     embedded: tuple[str, ...]
@@ -255,6 +257,8 @@ def _copies(con: duckdb.DuckDBPyConnection, run: Run) -> None:
            SELECT $1 AS source, image_id, clicks_here AS clicks FROM joined WHERE shown""",
         [run.source],
     )
+    if run.similar is not None:
+        commit_similar(con, run.similar)
     if run.shelves is not None:
         con.execute(
             f"""INSERT INTO lake.bands BY NAME SELECT * FROM read_parquet({quoted(run.shelves)})
@@ -317,7 +321,8 @@ def _words(con: duckdb.DuckDBPyConnection, run: Run) -> None:
         WHERE text_id IS NOT NULL AND text_id NOT IN (SELECT text_id FROM lake.texts) GROUP BY text_id""")
     con.execute("""INSERT INTO lake.pairs BY NAME
         SELECT image_id, text_id, role, min(candidate_id) AS candidate_id FROM judged
-        ANTI JOIN lake.pairs USING (image_id, text_id, role) GROUP BY image_id, text_id, role""")
+        ANTI JOIN lake.pairs USING (image_id, text_id, role) WHERE better_text IS NULL
+        GROUP BY image_id, text_id, role""")
     con.execute("""INSERT INTO lake.scores BY NAME
         SELECT * FROM scores_in ANTI JOIN lake.scores USING (image_id, text_id, metric, model)""")
 

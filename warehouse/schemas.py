@@ -14,7 +14,7 @@ SIFTED = (
 )
 SIFTED_TEXTS = (
     "candidate_id BIGINT, role VARCHAR, place INTEGER, raw VARCHAR, norm VARCHAR, language VARCHAR, "
-    "measures VARCHAR, reason VARCHAR, detail VARCHAR, text_id BIGINT"
+    "measures VARCHAR, reason VARCHAR, detail VARCHAR, text_id BIGINT, text_group BIGINT"
 )
 FETCHED = (
     "url VARCHAR, reason VARCHAR, detail VARCHAR, bytes BLOB, sha256 VARCHAR, md5 VARCHAR, nbytes BIGINT, "
@@ -44,7 +44,7 @@ VECTORS = "subject_id BIGINT, model VARCHAR, vector FLOAT[]"
 SCORES = "image_id BIGINT, text_id BIGINT, metric VARCHAR, model VARCHAR, value FLOAT"
 JUDGED = (
     "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, model VARCHAR, reason VARCHAR, "
-    "detail VARCHAR"
+    "detail VARCHAR, better_text BIGINT"
 )
 LEDGER = (
     "candidate_id BIGINT, source_row BIGINT, url VARCHAR, outcome VARCHAR, stage VARCHAR, "

@@ -132,8 +132,10 @@ def commit_similar(con: duckdb.DuckDBPyConnection, similar: Similar) -> None:
            (SELECT image_id FROM lake.cell_members WHERE model = $1) ORDER BY cell, image_id""",
         model,
     )
-    con.execute("DELETE FROM lake.similar WHERE model = $1 AND image_id IN (SELECT image_id FROM similar_in)", model)
-    con.execute("INSERT INTO lake.similar BY NAME FROM similar_in")
+    con.execute(
+        "DELETE FROM lake.similarities WHERE model = $1 AND image_id IN (SELECT image_id FROM similar_in)", model
+    )
+    con.execute("INSERT INTO lake.similarities BY NAME FROM similar_in")
 
 
 def _standing(con: duckdb.DuckDBPyConnection, model: str) -> Standing:
@@ -167,7 +169,7 @@ _BEST = """
     WITH met AS (SELECT DISTINCT image_id FROM pairs),
     before AS (
         SELECT s.image_id, s.nearest AS other, m.area AS other_area, s.max_similarity AS similarity
-        FROM lake.similar s SEMI JOIN met USING (image_id)
+        FROM lake.similarities s SEMI JOIN met USING (image_id)
         JOIN lake.cell_members m ON m.image_id = s.nearest AND m.model = s.model
         WHERE s.model = getvariable('model'))
     SELECT image_id, other AS nearest, similarity AS max_similarity FROM (FROM pairs UNION ALL BY NAME FROM before)
@@ -177,6 +179,6 @@ _ROWS = """
     SELECT image_id, getvariable('model') AS model, nearest, max_similarity FROM
         (SELECT image_id, nearest, max_similarity FROM best
          UNION ALL BY NAME SELECT image_id FROM new ANTI JOIN best USING (image_id)) found
-    WHERE NOT EXISTS (FROM lake.similar s WHERE s.image_id = found.image_id AND s.model = getvariable('model')
+    WHERE NOT EXISTS (FROM lake.similarities s WHERE s.image_id = found.image_id AND s.model = getvariable('model')
                                             AND s.nearest IS NOT DISTINCT FROM found.nearest)
     ORDER BY image_id"""

@@ -9,7 +9,7 @@ TABLES: dict[str, str] = {
         page_url VARCHAR, query VARCHAR, title VARCHAR, surrounding VARCHAR, alt VARCHAR, impressions BIGINT,
         clicks BIGINT, ts VARCHAR""",
     "candidate_texts": """candidate_id BIGINT, source VARCHAR, role VARCHAR, raw VARCHAR, norm VARCHAR,
-        language VARCHAR, measures VARCHAR, reason VARCHAR, detail VARCHAR, text_id BIGINT""",
+        language VARCHAR, measures VARCHAR, reason VARCHAR, detail VARCHAR, text_id BIGINT, text_group BIGINT""",
     "images": """image_id BIGINT, sha256 VARCHAR, md5 VARCHAR, url VARCHAR, host VARCHAR, format VARCHAR,
         width INTEGER, height INTEGER, nbytes BIGINT, phash BIGINT, fetched_at TIMESTAMPTZ, consent VARCHAR,
         content_type VARCHAR, std FLOAT, mean FLOAT, entropy FLOAT, sharpness FLOAT, clicks BIGINT, passed BOOLEAN,
@@ -41,7 +41,7 @@ TABLES: dict[str, str] = {
         finished_at TIMESTAMPTZ, allow VARCHAR, limit_rows BIGINT, round INTEGER, earlier VARCHAR""",
     "trainings": """training_id VARCHAR, release VARCHAR, flow_run_id VARCHAR, checkpoint VARCHAR, recipe VARCHAR,
         metrics VARCHAR, started_at TIMESTAMPTZ, finished_at TIMESTAMPTZ""",
-    "similar": "image_id BIGINT, model VARCHAR, nearest BIGINT, max_similarity FLOAT",
+    "similarities": "image_id BIGINT, model VARCHAR, nearest BIGINT, max_similarity FLOAT",
     "cells": "model VARCHAR, cell INTEGER, centre FLOAT[], fitted_on BIGINT",
     "cell_members": "model VARCHAR, cell INTEGER, image_id BIGINT, area BIGINT, vector BLOB",
     "tombstones": "kind VARCHAR, value VARCHAR, reason VARCHAR, created_at TIMESTAMPTZ",
@@ -49,6 +49,17 @@ TABLES: dict[str, str] = {
         pdq VARCHAR, pdq_quality INTEGER""",
     "protected_vectors": "name VARCHAR, image_id BIGINT, model VARCHAR, vector FLOAT[]",
 }
+
+VIEWS: dict[str, str] = {
+    "copies": """SELECT min(image_id) AS group_id, coalesce(duplicate_of, image_id) AS survivor,
+        list(image_id ORDER BY duplicate_of IS NOT NULL, image_id) AS members,
+        list(coalesce(duplicate_distance, if(duplicate_of IS NULL, 0, NULL))
+             ORDER BY duplicate_of IS NOT NULL, image_id) AS distances,
+        list(duplicate_similarity ORDER BY duplicate_of IS NOT NULL, image_id) AS similarities,
+        string_agg(DISTINCT duplicate_rule, ', ' ORDER BY duplicate_rule) AS rule
+        FROM images WHERE passed GROUP BY 2 HAVING count(*) > 1""",
+}
+"""What is asked so often that it has a name: `copies`, a row a group of pictures that are one, the survivor first."""
 
 PIXEL_ROW_GROUP = 256
 """Rows of `pixels` in a row group: about 25 MB of pictures, so that reading one never needs gigabytes."""
@@ -69,18 +80,27 @@ def tables_of(con: duckdb.DuckDBPyConnection) -> set[str]:
     return {name for (name,) in rows}
 
 
+def views_of(con: duckdb.DuckDBPyConnection) -> set[str]:
+    """The views that the warehouse has."""
+    rows = con.execute("SELECT view_name FROM duckdb_views() WHERE database_name = 'lake'").fetchall()
+    return {name for (name,) in rows}
+
+
 def create_tables(con: duckdb.DuckDBPyConnection) -> None:
-    """Create what is missing, tables and columns of older ones, in one transaction."""
+    """Create what is missing, tables, columns of older ones and views, in one transaction."""
     have = columns_of(con)
     missing = {name: columns for name, columns in TABLES.items() if name not in have}
     added = [(name, one) for name in TABLES.keys() & have.keys() for one in _added(TABLES[name], have[name])]
-    if not missing and not added:
+    views = VIEWS.keys() - views_of(con)
+    if not missing and not added and not views:
         return
     con.execute("BEGIN")
     for name, columns in missing.items():
         con.execute(f"CREATE TABLE IF NOT EXISTS lake.{name} ({columns})")
     for name, column in added:
         con.execute(f"ALTER TABLE lake.{name} ADD COLUMN IF NOT EXISTS {column}")
+    for name in sorted(views):
+        con.execute(f"CREATE VIEW IF NOT EXISTS lake.{name} AS {VIEWS[name]}")
     con.execute("COMMIT")
     for name, rows in _ROW_GROUPS.items():
         if name in missing:

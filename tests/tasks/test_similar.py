@@ -107,7 +107,7 @@ def rows(plan: Plan, query: str) -> list[Any]:
 
 
 def stored(plan: Plan) -> Nearest:
-    held = rows(plan, "SELECT image_id, nearest, max_similarity FROM lake.similar")
+    held = rows(plan, "SELECT image_id, nearest, max_similarity FROM lake.similarities")
     assert len(held) == len({image_id for image_id, _, _ in held})
     return {image_id: (nearest, cosine) for image_id, nearest, cosine in held}
 

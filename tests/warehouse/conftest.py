@@ -186,7 +186,7 @@ class World:
             for place, one in enumerate(said)
         ]
         grouped = [row | {"text_group": groups.get(row["norm"], row["text_id"])} for row in rows]
-        return self.part(f"{schemas.SIFTED_TEXTS}, text_group BIGINT", grouped)
+        return self.part(schemas.SIFTED_TEXTS, grouped)
 
     def looked(self, shown: dict[str, Shot | None]) -> str:
         return self.part(schemas.LOOKED, [_looked(url, shot) for url, shot in shown.items()])
@@ -288,6 +288,7 @@ class World:
                 vectors=pictured,
                 joined=joined,
                 shelves=shelves,
+                similar=None,
                 judged=judged,
                 scores=scored,
                 embedded=embedded,

@@ -18,7 +18,7 @@ def _run(warehouse: str, *statements: str) -> None:
 
 def _insert(name: str, hashes: range) -> str:
     made = f"range({hashes.start}, {hashes.stop}) r(i)"
-    return f"INSERT INTO lake.protected SELECT '{name}' AS name, NULL, i AS phash, now() FROM {made}"
+    return f"INSERT INTO lake.protected BY NAME SELECT '{name}' AS name, i AS phash FROM {made}"
 
 
 def _held(files: list[str]) -> list[tuple[str, int]]:
@@ -61,6 +61,6 @@ def test_rows_replaced_by_others_as_many_are_not_taken_for_those_before(tmp_path
     _run(lake, _insert("a", MANY))
     for gone in (150, 151):
         _run(lake, f"DELETE FROM lake.protected WHERE phash = {gone}")
-        _run(lake, f"INSERT INTO lake.protected SELECT 'a', NULL, {gone - 1000}, now()")
+        _run(lake, f"INSERT INTO lake.protected BY NAME SELECT 'a' AS name, {gone - 1000} AS phash")
         assert ("a", gone) not in _held(files_of(lake, "protected", tmp_path))
     assert len(_held(files_of(lake, "protected", tmp_path))) == len(MANY)

@@ -10,7 +10,7 @@ import pytest
 from warehouse.errors import WarehouseError
 from warehouse.lake import connect, exists, locate, prepare
 from warehouse.query import query
-from warehouse.tables import TABLES
+from warehouse.tables import TABLES, VIEWS
 
 
 def test_a_folder_holds_catalogue_data_and_parts(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_preparing_twice_keeps_what_is_there_and_a_block_that_is_left_early_is_u
         con.execute("INSERT INTO tombstones VALUES ('url', 'undone', '', now())")
     prepare(str(tmp_path))
     assert query(str(tmp_path), "SELECT value FROM tombstones")[1] == [("kept",)]
-    assert {row[0] for row in query(str(tmp_path), "SHOW TABLES")[1]} == set(TABLES)
+    assert {row[0] for row in query(str(tmp_path), "SHOW TABLES")[1]} == {*TABLES, *VIEWS}
 
 
 def test_a_warehouse_that_was_made_anew_in_its_place_is_another(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ def warehouse(tmp_path: Path) -> str:
     """LATE is nearest to 8, at 0.5; 7 is larger than 8."""
     prepare(str(tmp_path / "lake"))
     with connect(str(tmp_path / "lake")) as con:
-        con.execute(f"INSERT INTO lake.similar VALUES (9, '{MODEL}', 8, 0.5), (8, '{MODEL}', NULL, NULL)")
+        con.execute(f"INSERT INTO lake.similarities VALUES (9, '{MODEL}', 8, 0.5), (8, '{MODEL}', NULL, NULL)")
         con.execute(f"INSERT INTO lake.cell_members SELECT '{MODEL}', 0, * FROM (VALUES (8, 20, ''), (9, 10, ''))")
-        con.execute("INSERT INTO lake.similar VALUES (9, 'another', 1, 0.9)")
+        con.execute("INSERT INTO lake.similarities VALUES (9, 'another', 1, 0.9)")
     return str(tmp_path / "lake")
 
 
