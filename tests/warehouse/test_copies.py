@@ -271,6 +271,17 @@ def test_a_set_that_is_protected_later_removes_what_history_stands_for(world: Wo
     assert world.ask("SELECT image_id FROM release_pairs") == [(old.image_id,)]
 
 
+def test_members_of_a_group_count_though_the_run_does_not_tell_of_them(world: World) -> None:
+    best, copy, new = (world.shot(name, phash=1, width=width) for name, width in (("a", 900), ("b", 300), ("c", 200)))
+    _published(world, "1", {f"http://a.example/{n}": shot for n, shot in enumerate((best, copy))}, Copies())
+    _protect(world, world.shot("b", phash=None))
+    seen = world.part(schemas.SEEN, [{"image_id": new.image_id, "sha256": new.sha256}])
+    joined = world.part(schemas.JOINED, [{"image_id": new.image_id, "survivor": best.image_id}])
+    cleared = remove_overlaps(Stood(world.warehouse, seen, joined, [], world.folder()), EXACT, None, lambda *_: [])
+    detail = f"a copy of image {copy.image_id}, which is in the protected set coco: equal bytes"
+    assert [row["detail"] for row in world.rows_in(cleared)] == [detail]
+
+
 def test_what_is_removed_is_told_by_its_set_in_the_ledger(world: World) -> None:
     shots = [world.shot(f"{n}", phash=n << 32) for n in (0x0F0F, 0xF0F0, 0xFFFFFF)]
     _protect(world, shots[0])
