@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from actors.copies.matching import MatchJob, match, match_jobs
 from actors.copies.shelves import write_shelves
+from filters.chosen import around_embedding, chosen, first_reasons
 from tasks.album import write_album
 from tasks.overlaps import Stood, remove_overlaps
 from tasks.parts import HUNG_S
@@ -64,10 +67,23 @@ def join_copies(plan: Plan, sifted: str, looked: Sequence[str], vectors: Sequenc
     similar = compare(plan, looked, vectors) if asked.semantic is not None else None
     alike = [similar.edges] if similar is not None else []
     joined = copies.join_copies(plan.warehouse, seen, near, alike, vectors, rule, plan.folder)
-    stood = Stood(plan.warehouse, seen, joined, vectors, plan.folder)
-    told = remove_overlaps(stood, asked, model, partial(_matched, plan))
+    stood = Stood(plan.warehouse, plan.protected, seen, joined, vectors, plan.folder)
+    cleared = remove_overlaps(stood, asked, model, partial(_matched, plan))
+    told = _accepted(plan, seen, cleared)
     page = write_album(plan.warehouse, looked, told, asked.near_bits, plan.folder / "copies.html")
     return Joined(told, shelves, similar, page)
+
+
+def _accepted(plan: Plan, seen: str, joined: str) -> str:
+    """The part in which no survivor of an earlier run stands that the recipe's filters would turn away."""
+    filters, _ = around_embedding(chosen(plan.recipe.pictures.filters, "picture"))
+    held = pq.read_table(copies.write_outsiders(plan.warehouse, seen, joined, plan.folder)).combine_chunks()
+    if not filters or not held.num_rows:
+        return joined
+    reasons, details = first_reasons(held.to_batches()[0], filters)
+    told = pa.table({"image_id": held["image_id"], "reason": reasons, "detail": details})
+    refused = told.filter(pc.is_valid(told["reason"]))
+    return copies.write_accepted(plan.warehouse, seen, joined, refused, plan.folder) if refused.num_rows else joined
 
 
 def _matched(plan: Plan, jobs: Sequence[MatchJob], new: int) -> list[str]:

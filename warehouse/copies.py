@@ -219,9 +219,48 @@ _JOINED = """
         SELECT s.image_id, coalesce(i.duplicate_of, i.image_id) AS survivor, i.duplicate_rule AS rule,
                i.duplicate_distance AS distance, i.duplicate_similarity AS similarity, i.component, true AS known
         FROM seen s ANTI JOIN groups USING (image_id) JOIN lake.images i USING (image_id) WHERE s.known)
-    SELECT t.image_id, survivor, rule, distance, similarity, component, t.known, s.image_id IS NOT NULL AS shown,
-           s.clicks, s.clicks_here, note, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+    SELECT t.image_id, survivor, survivor AS root, rule, distance, similarity, component, t.known,
+           s.image_id IS NOT NULL AS shown, s.clicks, s.clicks_here, note, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
     FROM standing t LEFT JOIN seen s USING (image_id) ORDER BY t.image_id"""
+
+
+def write_outsiders(warehouse: str, seen: str, joined: str, out: Path) -> str:
+    """Write `outsiders.parquet`: what was measured of survivors that this run did not look at, for filters."""
+    with connect(warehouse) as con:
+        view(con, "seen", [seen], schemas.SEEN)
+        view(con, "joined", [joined], schemas.JOINED)
+        return write(con, _OUTSIDERS, str(out / "outsiders.parquet"))
+
+
+_OUTSIDERS = """
+    SELECT image_id, width, height, format, nbytes, mean, std, entropy, sharpness, phash FROM lake.images
+    WHERE image_id IN (SELECT survivor FROM joined WHERE shown) AND image_id NOT IN (SELECT image_id FROM seen)
+    ORDER BY image_id"""
+
+
+def write_accepted(warehouse: str, seen: str, joined: str, refused: pa.Table, out: Path) -> str:
+    """Write `accepted.parquet`: `joined`, where the run's best picture stands for a group whose survivor it refuses.
+
+    `refused` are survivors of earlier runs (image_id, reason, detail) that the recipe would not have let pass. In the
+    warehouse they go on to stand for their group, as `root`.
+    """
+    with connect(warehouse) as con:
+        view(con, "seen", [seen], schemas.SEEN)
+        view(con, "joined", [joined], schemas.JOINED)
+        con.register("refused", refused)
+        return write(con, _ACCEPTED, str(out / "accepted.parquet"))
+
+
+_ACCEPTED = """
+    WITH instead AS (
+        SELECT j.survivor, arg_min(s.image_id, row(-s.area, -s.clicks, s.image_id)) AS image_id,
+               'stands for image ' || j.survivor || ', which this recipe turns away: ' || any_value(r.reason)
+               || coalesce(' (' || any_value(r.detail) || ')', '') AS note
+        FROM joined j JOIN refused r ON r.image_id = j.survivor JOIN seen s ON s.image_id = j.image_id
+        GROUP BY j.survivor)
+    SELECT j.* REPLACE (if(shown, coalesce(i.image_id, j.survivor), j.survivor) AS survivor,
+                        if(shown, coalesce(i.note, j.note), j.note) AS note)
+    FROM joined j LEFT JOIN instead i ON i.survivor = j.survivor ORDER BY j.image_id"""
 
 
 def told_of(warehouse: str, joined: str) -> str:

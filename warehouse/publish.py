@@ -54,7 +54,7 @@ class Run:
     """One execution of `curate` and the parts that it made; what publication needs to know.
 
     `allow` and `limit` are those of the plan; `round` counts how often what failed for a while was asked again, and
-    `earlier` is the run whose failures they were.
+    `earlier` is the run whose failures they were. `protected` is protected.protected_hash as it was when it began.
     """
 
     run_id: str
@@ -69,6 +69,7 @@ class Run:
     limit: int | None
     round: int
     earlier: str | None
+    protected: str
     started_at: datetime
     candidates: str
     sifted: str
@@ -219,9 +220,9 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
                f.fetched_at, f.consent, f.content_type, l.std, l.mean, l.entropy, l.sharpness,
                coalesce(j.clicks, h.clicks) AS clicks,
                j.image_id IS NOT NULL AS passed,
-               CASE WHEN j.survivor <> s.image_id THEN j.survivor END AS duplicate_of, j.rule AS duplicate_rule,
-               CASE WHEN j.survivor <> s.image_id THEN j.distance END AS duplicate_distance,
-               CASE WHEN j.survivor <> s.image_id THEN j.similarity END AS duplicate_similarity, j.component,
+               CASE WHEN j.root <> s.image_id THEN j.root END AS duplicate_of, j.rule AS duplicate_rule,
+               CASE WHEN j.root <> s.image_id THEN j.distance END AS duplicate_distance,
+               CASE WHEN j.root <> s.image_id THEN j.similarity END AS duplicate_similarity, j.component,
                l.colours, l.colour_shares, l.dhash, l.pdq, l.pdq_quality
         FROM shown s JOIN looked l USING (image_id, url) JOIN fetched f USING (url)
         LEFT JOIN (SELECT url, any_value(host) AS host, sum(coalesce(clicks, 0))::BIGINT AS clicks
@@ -244,12 +245,12 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
 def _copies(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     """Who stands for pictures of earlier runs now, where each picture was seen, and where the next run finds it."""
     con.execute("""UPDATE lake.images SET component = j.component, duplicate_rule = j.rule,
-            duplicate_of = CASE WHEN j.survivor <> j.image_id THEN j.survivor END,
-            duplicate_distance = CASE WHEN j.survivor <> j.image_id THEN j.distance END,
-            duplicate_similarity = CASE WHEN j.survivor <> j.image_id THEN j.similarity END,
+            duplicate_of = CASE WHEN j.root <> j.image_id THEN j.root END,
+            duplicate_distance = CASE WHEN j.root <> j.image_id THEN j.distance END,
+            duplicate_similarity = CASE WHEN j.root <> j.image_id THEN j.similarity END,
             clicks = coalesce(j.clicks, images.clicks)
         FROM joined j WHERE j.known AND j.image_id = images.image_id
-          AND (j.component, j.survivor, coalesce(j.clicks, images.clicks)) IS DISTINCT FROM
+          AND (j.component, j.root, coalesce(j.clicks, images.clicks)) IS DISTINCT FROM
               (images.component, coalesce(images.duplicate_of, images.image_id), images.clicks)""")
     con.execute("DELETE FROM lake.sightings WHERE source = $1", [run.source])
     con.execute(
@@ -342,7 +343,8 @@ def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -
     con.execute(
         """INSERT INTO lake.runs BY NAME SELECT $1 AS run_id, $2 AS flow_run_id, $3 AS source, $1 AS fingerprint,
            $4 AS recipe_name, $5 AS recipe, $6 AS outcome, $7 AS release, $8 AS report, $9::TIMESTAMPTZ AS started_at,
-           now() AS finished_at, $10 AS allow, $11::BIGINT AS limit_rows, $12::INTEGER AS round, $13 AS earlier""",
+           now() AS finished_at, $10 AS allow, $11::BIGINT AS limit_rows, $12::INTEGER AS round, $13 AS earlier,
+           $14 AS protected""",
         [
             run.run_id,
             run.flow_run_id,
@@ -357,6 +359,7 @@ def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -
             run.limit,
             run.round,
             run.earlier,
+            run.protected,
         ],
     )
 

@@ -33,8 +33,9 @@ SEEN = (
 NEAR = "image_id BIGINT, other BIGINT, distance INTEGER"
 SIMILAR = "image_id BIGINT, other BIGINT, similarity FLOAT"
 JOINED = (
-    "image_id BIGINT, survivor BIGINT, rule VARCHAR, distance INTEGER, similarity FLOAT, component BIGINT, "
-    "known BOOLEAN, shown BOOLEAN, clicks BIGINT, clicks_here BIGINT, note VARCHAR, reason VARCHAR, detail VARCHAR"
+    "image_id BIGINT, survivor BIGINT, root BIGINT, rule VARCHAR, distance INTEGER, similarity FLOAT, "
+    "component BIGINT, known BOOLEAN, shown BOOLEAN, clicks BIGINT, clicks_here BIGINT, note VARCHAR, reason VARCHAR, "
+    "detail VARCHAR"
 )
 PAIRS = (
     "image_id BIGINT, text_id BIGINT, role VARCHAR, language VARCHAR, candidate_id BIGINT, own_image BIGINT, "

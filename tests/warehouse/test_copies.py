@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.copies.matching import match
 from filters.recipe import Copies, Semantic
-from tasks.overlaps import Stood, remove_overlaps
+from tasks.overlaps import ProtectedChanged, Stood, remove_overlaps
 from warehouse import schemas
+from warehouse.copies import write_accepted, write_outsiders
 from warehouse.overlaps import overlaps
-from warehouse.protected import register
+from warehouse.protected import protected_hash, register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,6 +165,23 @@ def test_pictures_near_by_their_hashes_are_two_where_their_vectors_differ(world:
     assert len({survivors[shot.image_id] for shot in twins}) == 1
 
 
+def test_a_survivor_that_the_recipe_turns_away_is_stood_for_in_its_release_by_the_best_of_the_run(world: World) -> None:
+    old = world.shot("old", phash=1, width=900)
+    _published(world, "1", {"http://a.example/old": old}, Copies())
+    small, better = world.shot("small", phash=1), world.shot("better", phash=3, width=400)
+    shots, out = _shown(small, better), world.folder()
+    sifted = world.sifted([{"candidate_id": n, "url": url, "clicks": 0} for n, url in enumerate(shots)])
+    joined, _ = world.joined(sifted, world.looked(shots), Copies(), "s", out)
+    seen = str(out / "seen.parquet")
+    (held,) = world.rows_in(write_outsiders(world.warehouse, seen, joined, out))
+    assert (held["image_id"], held["width"], held["std"]) == (old.image_id, 900, 50.0)
+    refused = pa.table({"image_id": [old.image_id], "reason": ["image_blank"], "detail": ["std 50"]})
+    rows = world.rows_in(write_accepted(world.warehouse, seen, joined, refused, out))
+    told = {row["image_id"]: (row["survivor"], row["root"], row["note"]) for row in rows if row["shown"]}
+    note = f"stands for image {old.image_id}, which this recipe turns away: image_blank (std 50)"
+    assert told == {one.image_id: (better.image_id, old.image_id, note) for one in (small, better)}
+
+
 def _protect(world: World, *shots: Shot, name: str = "coco", model: str = "m") -> None:
     """Register the pictures as the command does, of parts of looks and vectors."""
     looked = world.looked({f"{n}.jpg": shot for n, shot in enumerate(shots)})
@@ -177,7 +196,7 @@ def _cleared(world: World, shots: dict[str, Shot | None], asked: Copies = COPIES
     held = {shot.image_id: shot.vector for shot in shots.values() if shot and shot.vector}
     vectors = [world.vectors("m", held)]
     joined, _ = world.joined(sifted, world.looked(shots), asked, "/logs/new.csv", out, vectors, "m")
-    stood = Stood(world.warehouse, str(out / "seen.parquet"), joined, vectors, out)
+    stood = Stood(world.warehouse, protected_hash(world.warehouse), str(out / "seen.parquet"), joined, vectors, out)
     cleared = remove_overlaps(stood, asked, "m", lambda jobs, pictures: [match(job) for job in jobs])
     rows = world.rows_in(cleared)
     assert {row["reason"] for row in rows if row["detail"]} <= {"benchmark_overlap"}
@@ -277,9 +296,18 @@ def test_members_of_a_group_count_though_the_run_does_not_tell_of_them(world: Wo
     _protect(world, world.shot("b", phash=None))
     seen = world.part(schemas.SEEN, [{"image_id": new.image_id, "sha256": new.sha256}])
     joined = world.part(schemas.JOINED, [{"image_id": new.image_id, "survivor": best.image_id}])
-    cleared = remove_overlaps(Stood(world.warehouse, seen, joined, [], world.folder()), EXACT, None, lambda *_: [])
+    stood = Stood(world.warehouse, protected_hash(world.warehouse), seen, joined, [], world.folder())
+    cleared = remove_overlaps(stood, EXACT, None, lambda *_: [])
     detail = f"a copy of image {copy.image_id}, which is in the protected set coco: equal bytes"
     assert [row["detail"] for row in world.rows_in(cleared)] == [detail]
+
+
+def test_a_run_that_was_named_before_a_set_was_protected_stops(world: World) -> None:
+    stood = Stood(world.warehouse, protected_hash(world.warehouse), "seen", "joined", [], world.folder())
+    assert remove_overlaps(stood, EXACT, None, lambda *_: []) == "joined"
+    _protect(world, world.shot("late"))
+    with pytest.raises(ProtectedChanged, match="Run again"):
+        remove_overlaps(stood, EXACT, None, lambda *_: [])
 
 
 def test_what_is_removed_is_told_by_its_set_in_the_ledger(world: World) -> None:
