@@ -220,7 +220,8 @@ _JOINED = """
                i.duplicate_distance AS distance, i.duplicate_similarity AS similarity, i.component, true AS known
         FROM seen s ANTI JOIN groups USING (image_id) JOIN lake.images i USING (image_id) WHERE s.known)
     SELECT t.image_id, survivor, survivor AS root, rule, distance, similarity, component, t.known,
-           s.image_id IS NOT NULL AS shown, s.clicks, s.clicks_here, note, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+           s.image_id IS NOT NULL AS shown, s.clicks, s.clicks_here, note, NULL::VARCHAR AS reason,
+           NULL::VARCHAR AS detail
     FROM standing t LEFT JOIN seen s USING (image_id) ORDER BY t.image_id"""
 
 
