@@ -278,6 +278,7 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         limit=plan.limit,
         round=plan.round,
         earlier=parts.earlier,
+        protected=plan.protected,
         started_at=started,
         candidates=parts.candidates,
         sifted=parts.sifted,

@@ -13,7 +13,7 @@ from actors.copies.matching import MatchJob
 from actors.copies.shelves import SHELVES, write_shelves
 from filters.recipe import Copies
 from warehouse.overlaps import Bounds, Sides, write_cleared, write_sides
-from warehouse.protected import without_vectors
+from warehouse.protected import protected_hash, without_vectors
 
 Match = Callable[[Sequence[MatchJob], int], Sequence[str]]
 """Does jobs for so many pictures; the names of their parts."""
@@ -21,21 +21,29 @@ Match = Callable[[Sequence[MatchJob], int], Sequence[str]]
 
 @dataclass(frozen=True)
 class Stood:
-    """A run whose copies are known: its parts, and the folder for more."""
+    """A run whose copies are known: its parts, the folder for more, and what stands for what it is told to protect."""
 
     warehouse: str
+    protected: str
     seen: str
     joined: str
     vectors: Sequence[str]
     folder: Path
 
 
+class ProtectedChanged(Exception):
+    """A set was registered or removed while a run went on; the message says what to do next."""
+
+
 def remove_overlaps(stood: Stood, asked: Copies, model: str | None, match: Match) -> str:
     """The part of who stands for whom, where every group that overlaps a protected set has its reason.
 
     What is near is what the recipe holds for copies, but that `min_similarity` is not asked: it tells shots of one
-    scene apart, and a benchmark's scene is not to be trained on either.
+    scene apart, and a benchmark's scene is not to be trained on either. Raises ProtectedChanged where other sets are
+    protected than when the run was named: its name says what it was compared with.
     """
+    if protected_hash(stood.warehouse) != stood.protected:
+        raise ProtectedChanged("Other sets are protected than when this run began.\nRun again: what is done stays.")
     out = stood.folder / "protected"
     sides = write_sides(stood.warehouse, stood.seen, stood.joined, out)
     if sides is None:

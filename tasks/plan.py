@@ -53,6 +53,7 @@ class Plan:
 
     `run_id` is made from what determines the result: two executions of one plan are one run, resumed.
     `round` counts how often what failed for a while was asked again: 0 is the first execution.
+    `protected` stands for what was protected when it was planned (warehouse.protected.protected_hash).
     """
 
     source: str
@@ -69,6 +70,7 @@ class Plan:
     workers: int
     gpu_share: float = 1
     round: int = 0
+    protected: str = ""
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
@@ -140,7 +142,8 @@ def make_plan(
         check_contact(recipe, loaded.fetch, allow)
     hosts = tuple(sorted(set(allow)))
     content = source_hash(path)
-    run_id = run_identity(content, loaded, models, hosts, limit, round, protected_hash(warehouse))
+    protected = protected_hash(warehouse)
+    run_id = run_identity(content, loaded, models, hosts, limit, round, protected)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
@@ -158,6 +161,7 @@ def make_plan(
         workers=workers or os.cpu_count() or 1,
         gpu_share=gpu_share,
         round=round,
+        protected=protected,
     )
 
 

@@ -17,7 +17,6 @@ from actors.web.fetcher import FetchJob
 from filters.recipe import fetch_facts
 from tasks.plan import Plan, PlanError, make_plan, run_identity
 from warehouse.lake import locate
-from warehouse.protected import protected_hash
 from warehouse.runs import PastRun, newest_round
 
 FETCH_VERSION = "2"
@@ -74,12 +73,10 @@ def plan_round(
         gpu_share=gpu_share,
         round=past.round + 1,
     )
-    asked = (plan.source_hash, plan.recipe, plan.models, past.allow, past.limit, past.round)
-    # a set that was protected since is a reason to run again, not to refuse to
-    if past.run_id not in {run_identity(*asked, one) for one in ("", protected_hash(warehouse))}:
+    same = run_identity(plan.source_hash, plan.recipe, plan.models, past.allow, past.limit, past.round, past.protected)
+    if same != past.run_id:
         raise PlanError(
-            f"{past.source} is not what it was when it was milled, or its model, a word list, what is protected or "
-            "Zeromill changed.\n"
+            f"{past.source} is not what it was when it was milled, or its model, a word list or Zeromill changed.\n"
             f"Mill it as it is now: zeromill curate {shlex.quote(past.source)} --recipe ..."
         )
     return Round(past, plan, count_left(plan.work, past.run_id))

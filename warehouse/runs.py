@@ -12,7 +12,7 @@ from warehouse.releases import find_release
 
 @dataclass(frozen=True)
 class PastRun:
-    """A finished run, published as `release` or held back; `recipe` is JSON."""
+    """A finished run, published as `release` or held back; `recipe` is JSON, `protected` what Plan calls so."""
 
     run_id: str
     source: str
@@ -21,6 +21,7 @@ class PastRun:
     limit: int | None
     round: int
     release: str | None
+    protected: str
 
 
 def newest_round(warehouse: str, release: str | None) -> PastRun:
@@ -50,8 +51,9 @@ def _runs(warehouse: str) -> tuple[dict[str, PastRun], dict[str, str]]:
     """Every run by its id, the latest last; and of each that was asked again, the run that did."""
     with connect(warehouse, read_only=True) as con:
         rows = con.execute(
-            """SELECT run_id, source, recipe, coalesce(allow, '[]'), limit_rows, coalesce(round, 0), release, earlier
+            """SELECT run_id, source, recipe, coalesce(allow, '[]'), limit_rows, coalesce(round, 0), release,
+                      coalesce(protected, ''), earlier
                FROM lake.runs ORDER BY finished_at, run_id"""
         ).fetchall()
-    runs = {row[0]: PastRun(row[0], row[1], row[2], tuple(json.loads(row[3])), *row[4:7]) for row in rows}
-    return runs, {row[7]: row[0] for row in rows if row[7] is not None}
+    runs = {row[0]: PastRun(row[0], row[1], row[2], tuple(json.loads(row[3])), *row[4:8]) for row in rows}
+    return runs, {row[8]: row[0] for row in rows if row[8] is not None}

@@ -24,6 +24,7 @@ from filters.recipe import Pictures
 from tasks.copies import join_copies
 from tasks.plan import Plan, make_plan, published
 from tasks.pool import cluster
+from tasks.rounds import keep_jobs, plan_round
 from warehouse.lake import connect, prepare
 from warehouse.query import query
 
@@ -187,6 +188,26 @@ def test_a_run_is_another_one_once_a_set_is_protected_and_the_same_when_it_is_no
     assert len({before, bare.run_id, embedded}) == 3
     assert _protect(lake, "coco", "--remove") == 0
     assert _plan(tmp_path, lake).run_id == before
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_failed_may_be_asked_again_whatever_is_protected_since(tmp_path: Path, first: bool) -> None:
+    lake, folder = tmp_path / "lake", _folder(tmp_path, {"0.jpg": _jpeg(_picture(0))})
+    prepare(str(lake))
+    if first:
+        assert _protect(lake, "coco", str(folder)) == 0
+    past = _plan(tmp_path, lake)
+    keep_jobs(past, [])
+    with connect(str(lake)) as con:
+        con.execute(
+            """INSERT INTO lake.runs BY NAME SELECT $1 AS run_id, $2 AS source, $3 AS recipe, $4 AS allow,
+               $5 AS protected, now() AS finished_at""",
+            [past.run_id, past.source, past.recipe.model_dump_json(), json.dumps(past.allow), past.protected],
+        )
+    assert _protect(lake, "flickr", str(folder)) == 0
+    again = plan_round(None, str(lake))
+    assert again.past.run_id == past.run_id
+    assert again.plan.protected not in ("", past.protected)
 
 
 def _joined(plan: Plan, bodies: Sequence[bytes]) -> dict[str, dict[str, Any]]:

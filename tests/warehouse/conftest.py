@@ -279,6 +279,7 @@ class World:
                 limit=None,
                 round=0,
                 earlier=None,
+                protected="",
                 started_at=NOW,
                 candidates=candidates,
                 sifted=sifted,

@@ -28,11 +28,13 @@ def _publish(world: World, run_id: str, name: str | None, **changed: Any) -> Non
 
 
 def test_a_run_is_found_with_all_that_it_takes_to_run_it_again(world: World) -> None:
-    _publish(world, "r0", "first", recipe='{"name": "small"}', allow=("10.0.0.7:80", "a:81"), limit=7)
+    _publish(
+        world, "r0", "first", recipe='{"name": "small"}', allow=("10.0.0.7:80", "a:81"), limit=7, protected="a set"
+    )
     _publish(world, "other", "second")
     run = newest_round(world.warehouse, "first")
     assert (run.run_id, run.recipe, run.allow, run.limit) == ("r0", '{"name": "small"}', ("10.0.0.7:80", "a:81"), 7)
-    assert (run.round, run.release) == (0, "first")
+    assert (run.round, run.release, run.protected) == (0, "first", "a set")
 
 
 def test_without_a_release_it_is_the_latest_run_even_one_that_was_held_back(world: World) -> None:
@@ -71,4 +73,4 @@ def test_a_warehouse_of_an_earlier_version_gets_the_columns_that_it_lacks(tmp_pa
     with connect(lake) as con:
         rows = con.execute("DESCRIBE lake.runs").fetchall()
     assert [row[0] for row in rows] == [column.split()[0] for column in TABLES["runs"].split(",")]
-    assert (run.run_id, run.allow, run.limit, run.round) == ("old", (), None, 0)
+    assert (run.run_id, run.allow, run.limit, run.round, run.protected) == ("old", (), None, 0, "")
