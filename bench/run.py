@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from actors.copies.near import FIND_BITS
 from app.show import say, table
 from bench import command, peers, source
 from bench.report import Line, machine, mb, short
 from bench.site import serve
-from filters.load import load_recipe
 from tasks.stages import FETCH_LANES, FETCH_THREADS
 from warehouse.ingest import ingest
 
@@ -134,13 +134,11 @@ def _against_peers(place: Place, rows: int, stages: dict[str, float]) -> Iterato
     urls = pq.read_table(log, columns=["url"])["url"].to_pylist()
     threads = FETCH_LANES * FETCH_THREADS
     fetched, looked = place.parts(rows, "fetch"), place.parts(rows, "look")
-    bits = load_recipe("unscored").copies.near_bits
-    assert bits is not None
     yield _rate(
         "fetch, against urllib in threads without a check", rows, stages["fetch"], peers.fetch(urls, threads), 0.5
     )
     yield _rate("look, against Pillow's decode and resize", rows, stages["look"], peers.look(fetched), 1.0)
-    yield _rate("copies, against all pairs in DuckDB", rows, stages["copies"], peers.all_pairs(looked, bits), 0.5)
+    yield _rate("copies, against all pairs in DuckDB", rows, stages["copies"], peers.all_pairs(looked, FIND_BITS), 0.5)
     copied = peers.copy(fetched, place.folder / "copied.parquet")
     yield _rate("publish, against DuckDB's COPY of the fetched parts", rows, stages["publish"], copied, 0.5)
     yield _ingest(place, rows)

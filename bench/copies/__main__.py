@@ -1,7 +1,8 @@
 """What finding copies costs: `python -m bench.copies [--device cpu|cuda] [--json] [--work NAME ...]`.
 
-Near pairs of a million hashes beside FAISS's multi-hash index, new pictures against histories of a warehouse, the most
-similar by embeddings beside NumPy's brute force, and brute force on a device beside its roofline.
+Which edits of real photos are found; near pairs of a million hashes beside FAISS's multi-hash index; new pictures
+against histories of a warehouse; the most similar by embeddings beside NumPy's brute force; and brute force on a device
+beside its roofline.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from app.show import say, table
 from bench.copies.card import card
+from bench.copies.edits import edits
 from bench.copies.hashes import HASHES, HISTORIES, NEW, all_pairs, histories
 from bench.copies.semantic import COUNT, NEWCOMERS, growing, semantic
 from bench.copies.semantic import HISTORIES as COLLECTIONS
@@ -26,8 +28,8 @@ from bench.report import Line, machine, short
 
 Work = Callable[[Path], Iterator[Line]]
 
-WORKS = ("hashes", "history", "semantic", "collection", "card")
-USUAL = {"cpu": ("hashes", "history", "semantic", "collection"), "cuda": ("card",)}
+WORKS = ("edits", "hashes", "history", "semantic", "collection", "card")
+USUAL = {"cpu": ("edits", "hashes", "history", "semantic", "collection"), "cuda": ("card",)}
 """What is done on a device unless --work says otherwise."""
 
 NO_CARD = """There is no CUDA device here that torch can use.
@@ -77,6 +79,7 @@ def _measure(options: argparse.Namespace) -> Iterator[Line]:
 def _works(device: str, share: int) -> dict[str, Work]:
     """What each name does, with one in `share` of the rows."""
     return {
+        "edits": lambda folder: edits(),
         "hashes": partial(all_pairs, count=HASHES // share),
         "history": partial(histories, sizes=[size // share for size in HISTORIES], new=NEW // share),
         "semantic": partial(semantic, count=COUNT // share),
