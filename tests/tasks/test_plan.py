@@ -16,6 +16,14 @@ def test_a_first_execution_keeps_its_name_and_every_later_round_has_its_own() ->
     assert len({first, *(run_identity("aa", recipe, (), ("10.0.0.7:80",), None, n) for n in (1, 2))}) == 3
 
 
+def test_what_is_protected_names_the_run_and_nothing_protected_leaves_its_name() -> None:
+    asked = ("aa", Recipe(name="small"), (), (), None)
+    names = [run_identity(*asked), run_identity(*asked, 1), *(run_identity(*asked, n, "ab") for n in (0, 1))]
+
+    assert run_identity(*asked, protected="") == names[0]
+    assert len({*names, run_identity(*asked, protected="cd")}) == 5
+
+
 def test_a_store_that_nothing_here_reads_stops_the_run_before_a_row_is_touched(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("url,query\noss://bucket/a.jpg,a red ball\n")
     (tmp_path / "mine.yaml").write_text("name: mine\nfetch:\n  stores: ['oss://bucket/']\n")
