@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import resource
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from actors.pictures.hashes import hashes as hashes_of
 from app.show import say
 from bench.environments import FAISS
 from bench.look.pictures import photos
+from bench.processes import own_peak
 from bench.report import Line, mb
 from filters.recipe import Copies
 from warehouse.files import files_of
@@ -178,7 +178,7 @@ def _band_pairs(asked: tuple[Path, int, int]) -> tuple[np.ndarray[tuple[int, int
     shelf = shelve(np.arange(len(hashes)), hashes, np.zeros((len(hashes), 0), np.uint64), band)
     met = [(shelf.ids[one.ours], shelf.ids[one.theirs]) for one in near_pairs(shelf, shelf, band, 0, bound)]
     pairs = np.concatenate([np.zeros((0, 2), np.int64), *(np.stack(both, axis=1) for both in met)])
-    return np.sort(pairs, axis=1), _peak()
+    return np.sort(pairs, axis=1), own_peak()
 
 
 def _warehouse(folder: Path, size: int, new: int) -> str:
@@ -199,7 +199,7 @@ def _against(folder: Path, nodes: str) -> Found:
     shelves = write_shelves(nodes, str(folder / "new-shelves.parquet"))
     jobs = match_jobs(shelves, files_of(str(folder / "lake"), "bands", folder), Copies(), folder)
     pairs = {row for job in jobs for row in zip(*_columns(match(job)), strict=True)}
-    return Found(time.perf_counter() - began, len(pairs), _peak())
+    return Found(time.perf_counter() - began, len(pairs), own_peak())
 
 
 def _columns(part: str) -> tuple[list[int], list[int]]:
@@ -228,8 +228,3 @@ def _nodes(file: Path, count: int, first: int, seed: int) -> str:
 
 def _apart(workers: int = 1) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-def _peak() -> int:
-    """The most memory that this process ever had, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

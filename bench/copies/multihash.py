@@ -4,9 +4,10 @@ Arguments: a .npy file of uint64 hashes, the bound in bits, tables, bits a table
 """
 
 import json
-import resource
+import re
 import sys
 import time
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -29,7 +30,7 @@ def main() -> None:
         "build": built - began,
         "search": searched - built,
         "pairs": int((asking < found).sum()),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": int(re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[0]) << 10,
         "threads": faiss.omp_get_max_threads(),
         "version": faiss.__version__,
     }

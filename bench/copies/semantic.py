@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,7 +21,7 @@ from actors.copies.similar import Floats
 from app.show import say
 from bench.copies.vectors import realistic
 from bench.look.apart import in_turn, race
-from bench.processes import look
+from bench.processes import look, own_peak
 from bench.report import Line
 from tasks.similar import BOUND, CELLS_BY_ROOT, SAMPLED, Cells, meeting, placing
 
@@ -125,7 +124,7 @@ class Team:
 
     def peak(self) -> int:
         """Bytes that the processes ever had, each at its own time."""
-        return sum(one.peak for one in look(os.getpid()) if one.pid != os.getpid()) if self.count else _peak()
+        return sum(one.peak for one in look(os.getpid()) if one.pid != os.getpid()) if self.count else own_peak()
 
 
 def _warm(place: int) -> None:
@@ -217,7 +216,7 @@ def _all_with_all(vectors: Floats) -> Done:
         products[:, start:][np.triu_indices(len(rows))] = -2
         best[start : start + len(rows)] = products.max(1)
         pairs |= _above(products, start, 0)
-    return Done(frozenset(pairs), {"compare": time.monotonic() - began}, _peak())
+    return Done(frozenset(pairs), {"compare": time.monotonic() - began}, own_peak())
 
 
 def _with_history(asked: Floats, history: Floats, first: int) -> Done:
@@ -226,7 +225,7 @@ def _with_history(asked: Floats, history: Floats, first: int) -> Done:
         products = asked @ history[start : start + READ].T
         best = np.maximum(best, products.max(1))
         pairs |= _above(products, 0, start + first)
-    return Done(frozenset(pairs), {"compare": time.monotonic() - began}, _peak())
+    return Done(frozenset(pairs), {"compare": time.monotonic() - began}, own_peak())
 
 
 def _above(products: Floats, row: int, column: int) -> set[tuple[int, int]]:
@@ -243,11 +242,6 @@ def _pairs(parts: Sequence[str]) -> Pairs:
 
 def _sorted(ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[list[int], list[int]]:
     return np.minimum(ones, others).tolist(), np.maximum(ones, others).tolist()
-
-
-def _peak() -> int:
-    """Bytes that this process ever had in memory."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 def _faster(work: str, ours: Done, brute: Done, rows: int, goal: float, asked: int | None = None) -> Line:
