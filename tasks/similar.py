@@ -33,8 +33,8 @@ BOUND = 50_000
 GROWTH = 16
 """Times by which a collection grows until its cells are fitted anew: four times as many are met then as after a fit."""
 
-CELLS_BY_ROOT = 3
-"""Cells by the square root of the pictures: newcomers cost the same at 2, and less at 3 while the collection grows."""
+CELLS_BY_ROOT = 2
+"""Cells by the square root of the pictures: at 3 a first run takes longer, and later ones not much less."""
 
 SAMPLED = 16
 """Pictures that a cell is fitted on."""
@@ -44,6 +44,9 @@ PLACED_ROWS = 16_384
 
 MET_ROWS = 262_144
 """The most pictures in the memory of a job that compares, unless a single cell has more."""
+
+SHARES = 6
+"""Jobs at least, so that several actors have something to do; more read the newcomers more often."""
 
 ALONE = 2e8
 """Products up to which the flow's own process compares: two seconds, less than it takes to start actors."""
@@ -132,12 +135,14 @@ def meeting(work: Path, model: str, cells: Cells, placed: tuple[str, ...], join:
     homes = _counted(placed, "cell", cells.count)
     looking = homes + _counted(placed, "probes", cells.count)
     living = homes + _counted(cells.held, "cell", cells.count, model)
-    bounds, rows = [0], 0
-    for cell, here in enumerate(looking + living):
-        if rows and rows + here > MET_ROWS:
+    new, share = int(homes.sum()), int(looking.sum()) // SHARES
+    bounds, looks, lives = [0], 0, 0
+    for cell, (look, live) in enumerate(zip(looking.tolist(), living.tolist(), strict=True)):
+        full = min(looks + look, new) + lives + live > MET_ROWS  # who looks into several cells is there once
+        if looks and (full or looks + look > share):
             bounds.append(cell)
-            rows = 0
-        rows += here
+            looks = lives = 0
+        looks, lives = looks + look, lives + live
     jobs = [
         _named(work, MeetJob(first, end, model, placed, cells.held, join, ""))
         for first, end in pairwise([*bounds, cells.count])

@@ -104,6 +104,8 @@ def _meetings(held: pa.Table, new: pa.Table, order: Ints, job: MeetJob) -> Itera
 
 def _by_cell(cells: NDArray[np.int32], places: Ints, job: MeetJob) -> list[Ints]:
     """The places, ascending, by each of the job's cells."""
+    here = _within(cells, job)  # those who look in look into other jobs' cells too, most of them
+    cells, places = cells[here], places[here]
     order = np.lexsort((places, cells))
     bounds = np.searchsorted(cells[order], np.arange(job.first, job.end + 1))
     return [places[order[start:end]] for start, end in pairwise(bounds)]

@@ -14,7 +14,7 @@ from actors.copies.similar import Floats, unit
 from actors.models.cells import moved_cells
 from actors.models.vectors import write
 
-REACH = 0.12
+REACH = 0.11
 """How far beyond the plane between its own cell and another a picture looks for those like it.
 
 Two unit vectors of cosine 0.95 are sqrt(0.1) = 0.32 apart, so with that reach none would be missed; but only the part
