@@ -14,7 +14,7 @@ GROUPS = 40
 """Of each kind on the page: with some ten pictures each it has 5 MB."""
 
 MEMBERS = 24
-"""Of a group on the page."""
+"""Of a group on the page, those nearest to the survivor."""
 
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:72rem;padding:0 1rem;color:#222}
 h2{margin-top:2.5rem} .group{display:flex;flex-wrap:wrap;gap:.8rem;border-top:1px solid #ddd;padding:.8rem 0}
@@ -26,7 +26,7 @@ figure{margin:0;width:168px} img{max-width:160px;max-height:160px;display:block;
 
 def write_album(warehouse: str, looked: Sequence[str], joined: str, bound: int | None, out: Path) -> str | None:
     """Write the page; its name, or null where no picture is a copy. One without a thumbnail is told without."""
-    seen = album(warehouse, looked, joined, GROUPS)
+    seen = album(warehouse, looked, joined, GROUPS, MEMBERS)
     if not seen.copies:
         return None
     page = "\n".join(_page(seen, bound))
@@ -70,10 +70,9 @@ def _chart(distances: dict[int, int], bound: int | None) -> str:
 
 
 def _group(group: Sequence[Shown]) -> str:
-    figures = "".join(map(_figure, group[:MEMBERS]))
-    more = f"<p>and {len(group) - MEMBERS:,} more</p>" if len(group) > MEMBERS else ""
+    figures = "".join(map(_figure, group))
     note = f"<p class=note>{escape(group[0].note)}</p>" if group[0].note else ""
-    return f'<div class="group">{figures}{more}{note}</div>'
+    return f'<div class="group">{figures}{note}</div>'
 
 
 def _figure(one: Shown) -> str:

@@ -13,7 +13,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from actors.copies.matching import MatchJob, match, match_jobs
-from actors.copies.shelves import write_shelves
+from actors.copies.shelves import SHELVES, write_shelves
 from filters.chosen import around_embedding, chosen, first_reasons
 from tasks.album import write_album
 from tasks.overlaps import Stood, remove_overlaps
@@ -53,20 +53,25 @@ def join_copies(plan: Plan, sifted: str, looked: Sequence[str], vectors: Sequenc
     """Which pictures are one, here and in everything that the warehouse kept."""
     asked = plan.recipe.copies
     seen = copies.write_seen(plan.warehouse, plan.source, sifted, looked, plan.folder)
-    nodes = copies.write_nodes(plan.warehouse, seen, plan.folder)
+    nodes = copies.write_nodes(plan.warehouse, seen, plan.folder, every=asked.min_similarity is not None)
     shelves = write_shelves(nodes, str(plan.folder / "shelves.parquet"))
     history = files_of(plan.warehouse, "bands", plan.folder)
     near = _matched(plan, match_jobs(shelves, history, asked, plan.folder), pq.read_metadata(nodes).num_rows)
     model = plan.models[0].identity if plan.models else None
     rule = copies.Rule(
-        Reach(asked.near_bits, asked.semantic.join if asked.semantic is not None else None, asked.turned),
-        asked.min_similarity,
+        Reach(
+            asked.near_bits,
+            asked.semantic.join if asked.semantic is not None else None,
+            asked.turned,
+            asked.min_similarity,
+        ),
         asked.survivor,
         model,
     )
     similar = compare(plan, looked, vectors) if asked.semantic is not None else None
     alike = [similar.edges] if similar is not None else []
-    joined = copies.join_copies(plan.warehouse, seen, near, alike, vectors, rule, plan.folder)
+    found = copies.Found(plan.warehouse, plan.source, seen, near, alike, vectors)
+    joined = copies.join_copies(found, rule, plan.folder)
     stood = Stood(plan.warehouse, plan.protected, seen, joined, vectors, plan.folder)
     cleared = remove_overlaps(stood, asked, model, partial(_matched, plan))
     told = _accepted(plan, seen, cleared)
@@ -88,14 +93,14 @@ def _accepted(plan: Plan, seen: str, joined: str) -> str:
 
 def _matched(plan: Plan, jobs: Sequence[MatchJob], new: int) -> list[str]:
     """Do the jobs, here or over actors; the names of their parts."""
-    if new <= INLINE:
+    if new <= INLINE and len(jobs) <= 2 * len(SHELVES):  # with a history of one share at most
         return [match(job) for job in jobs]
     with Progress("copies", len(jobs), "pairs") as progress:
         for job, done in run_pool(_matcher, jobs, workers=min(plan.workers, cpus()), limit_s=HUNG_S):
             if isinstance(done, SetAside):
                 raise CopiesFailed(
                     f"Comparing hashes (shelf {job.shelf}) {done.why}.\n"
-                    "Free memory or use fewer --workers, then run again: what is done stays."
+                    "Free memory or use fewer --workers, then run again: pictures are not asked for again."
                 )
             progress.advance(pq.read_metadata(job.out).num_rows)
     return [job.out for job in jobs]

@@ -41,8 +41,15 @@ class Album:
     farthest: list[list[Shown]]
 
 
-def album(warehouse: str, looked: Sequence[str], joined: str, groups: int) -> Album:
-    """The largest groups of the run and those whose members are farthest from their survivor, `groups` of each."""
+HISTORY = 100_000
+"""Thumbnails of earlier runs up to which those of a group are looked for: the table has no index, and is read whole."""
+
+
+def album(warehouse: str, looked: Sequence[str], joined: str, groups: int, members: int) -> Album:
+    """The largest groups of the run and those whose members are farthest from their survivor, `groups` of each.
+
+    Of a group the survivor and those `members` that are nearest to it.
+    """
     with connect(warehouse) as con:
         view(con, "looked", looked, schemas.LOOKED)
         view(con, "joined", [joined], schemas.JOINED)
@@ -54,8 +61,8 @@ def album(warehouse: str, looked: Sequence[str], joined: str, groups: int) -> Al
         distances = dict(
             con.execute("SELECT distance, count(*) FROM joined WHERE shown AND rule = 'pdq' GROUP BY ALL").fetchall()
         )
-        largest = _chosen(con, "pictures DESC, survivor", groups)
-        farthest = _chosen(con, "farthest DESC NULLS LAST, survivor", groups)
+        largest = _chosen(con, "pictures DESC, survivor", groups, members)
+        farthest = _chosen(con, "farthest DESC NULLS LAST, survivor", groups, members)
     return Album(pictures, copies, by_embedding, distances, largest, farthest)
 
 
@@ -70,23 +77,35 @@ _GROUPED = """
                         duplicate_distance AS distance, duplicate_similarity AS similarity, clicks
                  FROM lake.images WHERE passed AND coalesce(duplicate_of, image_id) IN (FROM met)
                    AND image_id NOT IN (SELECT image_id FROM joined)),
-    own AS (SELECT image_id, min(url) AS url, any_value(width) AS width, any_value(height) AS height,
-                   any_value(thumbnail) AS thumbnail FROM looked WHERE reason IS NULL GROUP BY image_id)
+    own AS (SELECT image_id, min(url) AS url, any_value(width) AS width, any_value(height) AS height
+            FROM looked WHERE reason IS NULL AND image_id IN (SELECT image_id FROM standing) GROUP BY image_id)
     SELECT s.*, coalesce(o.url, i.url) AS url, coalesce(o.width, i.width) AS width,
-           coalesce(o.height, i.height) AS height, o.thumbnail
+           coalesce(o.height, i.height) AS height
     FROM standing s LEFT JOIN own o USING (image_id) LEFT JOIN lake.images i USING (image_id)"""
 
 
-def _chosen(con: duckdb.DuckDBPyConnection, order: str, groups: int) -> list[list[Shown]]:
+def _chosen(con: duckdb.DuckDBPyConnection, order: str, groups: int, members: int) -> list[list[Shown]]:
+    con.execute(
+        f"""CREATE OR REPLACE TEMP TABLE chosen AS
+            WITH picked AS (SELECT survivor, count(*) AS pictures, max(distance) AS farthest FROM grouped
+                          GROUP BY survivor HAVING count(*) > 1 ORDER BY {order} LIMIT {groups})
+            SELECT g.*, row_number() OVER (ORDER BY {order.replace("survivor", "c.survivor")}) AS place,
+                   row_number() OVER (PARTITION BY survivor ORDER BY g.image_id <> survivor, g.distance, g.image_id)
+                       AS nearest
+            FROM grouped g JOIN picked c USING (survivor) QUALIFY nearest <= {members}"""
+    )
+    (held,) = con.execute("SELECT count(*) FROM lake.thumbnails").fetchall()[0]
+    earlier = "SELECT image_id, bytes FROM lake.thumbnails WHERE image_id IN (SELECT image_id FROM chosen)"
     rows = con.execute(
-        f"""WITH chosen AS (SELECT survivor, count(*) AS pictures, max(distance) AS farthest FROM grouped
-                            GROUP BY survivor HAVING count(*) > 1 ORDER BY {order} LIMIT {groups})
-            SELECT g.image_id, g.survivor, g.url, g.width, g.height, coalesce(g.clicks, 0), g.rule, g.distance,
-                   g.similarity, g.note, coalesce(g.thumbnail, t.bytes)
-            FROM grouped g JOIN chosen c USING (survivor) LEFT JOIN lake.thumbnails t USING (image_id)
-            ORDER BY {order.replace("survivor", "c.survivor")}, g.image_id <> g.survivor, g.distance, g.image_id"""
+        f"""WITH own AS (SELECT image_id, any_value(thumbnail) AS bytes FROM looked
+                         WHERE reason IS NULL AND image_id IN (SELECT image_id FROM chosen) GROUP BY image_id),
+            earlier AS ({earlier if held <= HISTORY else earlier + " LIMIT 0"})
+            SELECT c.image_id, c.survivor, c.url, c.width, c.height, coalesce(c.clicks, 0), c.rule, c.distance,
+                   c.similarity, c.note, coalesce(o.bytes, e.bytes)
+            FROM chosen c LEFT JOIN own o USING (image_id) LEFT JOIN earlier e USING (image_id)
+            ORDER BY min(c.place) OVER (PARTITION BY c.survivor), c.nearest"""
     ).fetchall()
-    held: dict[int, list[Shown]] = defaultdict(list)
+    told: dict[int, list[Shown]] = defaultdict(list)
     for row in rows:
-        held[row[1]].append(Shown(*row))
-    return list(held.values())
+        told[row[1]].append(Shown(*row))
+    return list(told.values())

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from warehouse import schemas
 from warehouse.components import components
@@ -21,11 +23,22 @@ MIN_QUALITY = 50
 
 
 @dataclass(frozen=True)
+class Found:
+    """Parts: what a run of `source` has seen, pairs by hashes (`near`) and embeddings (`similar`), and its vectors."""
+
+    warehouse: str
+    source: str
+    seen: str
+    near: Sequence[str]
+    similar: Sequence[str]
+    vectors: Sequence[str]
+
+
+@dataclass(frozen=True)
 class Rule:
     """What makes two pictures one (filters.recipe.Copies), and the identity of the `model` whose vectors it reads."""
 
     reach: Reach
-    min_similarity: float | None
     survivor: Literal["best", "first"]
     model: str | None
 
@@ -63,14 +76,18 @@ _SEEN = f"""
     LEFT JOIN (SELECT image_id FROM lake.images WHERE passed) k USING (image_id) ORDER BY image_id"""
 
 
-def write_nodes(warehouse: str, seen: str, out: Path) -> str:
+def write_nodes(warehouse: str, seen: str, out: Path, *, every: bool) -> str:
     """Write `nodes.parquet`: the run's pictures whose hashes are to be compared; of those with equal ones the first.
 
-    Known ones too: another recipe may have compared them by another rule.
+    Known ones too: another recipe may have compared them by another rule. With `every` all with equal hashes: they
+    are told apart by their vectors.
     """
     with connect(warehouse) as con:
         view(con, "seen", [seen], schemas.SEEN)
-        return write(con, _NODES, str(out / "nodes.parquet"))
+        return write(con, _EVERY if every else _NODES, str(out / "nodes.parquet"))
+
+
+_EVERY = "SELECT image_id, phash, dhash, pdq FROM seen WHERE pdq IS NOT NULL ORDER BY image_id"
 
 
 _NODES = """
@@ -78,28 +95,20 @@ _NODES = """
     WHERE pdq IS NOT NULL GROUP BY phash, dhash, pdq ORDER BY image_id"""
 
 
-def join_copies(
-    warehouse: str,
-    seen: str,
-    near: Sequence[str],
-    similar: Sequence[str],
-    vectors: Sequence[str],
-    rule: Rule,
-    out: Path,
-) -> str:
+def join_copies(found: Found, rule: Rule, out: Path) -> str:
     """Write `joined.parquet`: who stands for each picture of the run, and for those of earlier runs that it concerns.
 
-    `near` are parts of pairs by their hashes, `similar` by their embeddings, whose first picture is of this run;
-    `vectors` are parts of the run's embeddings.
+    Those are what it shows or its copies, and what its source showed before.
     """
-    with connect(warehouse) as con:
-        view(con, "seen", [seen], schemas.SEEN)
-        view(con, "near_in", near, schemas.NEAR)
-        view(con, "similar_in", similar, schemas.SIMILAR)
-        view(con, "vectors_in", vectors, schemas.VECTORS)
+    with connect(found.warehouse) as con:
+        con.execute("SET VARIABLE source = $1", [found.source])
+        view(con, "seen", [found.seen], schemas.SEEN)
+        view(con, "near_in", found.near, schemas.NEAR)
+        view(con, "similar_in", found.similar, schemas.SIMILAR)
+        view(con, "vectors_in", found.vectors, schemas.VECTORS)
         con.execute(_LINKS if rule.reach.near_bits is not None else _NO_LINKS)
-        if rule.min_similarity is not None:
-            con.execute(_UNLIKE, [rule.min_similarity, rule.model])
+        if rule.reach.min_similarity is not None:
+            con.execute(_UNLIKE, [rule.reach.min_similarity, rule.model])
         con.execute(_ALIKE, [rule.reach.join, rule.model])
         whole = components(con.execute(_HUNG).fetchall())
         con.register("touched", pa.table({"part": [*whole], "component": [*whole.values()]}, schema=_PARTS))
@@ -143,13 +152,14 @@ _ALIKE = """
 # what hangs together: pictures of earlier runs by the component that they are in, and what was forgotten not at all
 _HUNG = """
     WITH there AS (SELECT image_id, image_id AS component FROM seen WHERE NOT known
-                   UNION ALL SELECT image_id, component FROM lake.images WHERE passed)
+                   UNION ALL SELECT image_id, coalesce(component, duplicate_of, image_id) FROM lake.images WHERE passed)
     SELECT a.component, b.component FROM links l JOIN there a ON a.image_id = l.image_id
     JOIN there b ON b.image_id = l.other
     UNION
-    SELECT i.component, i.component FROM seen JOIN lake.images i USING (image_id)
-    WHERE i.passed AND i.component IN (SELECT component FROM lake.images WHERE passed
-                                       GROUP BY component HAVING count(*) > 1)"""
+    SELECT t.component, t.component FROM there t
+    WHERE image_id IN (SELECT image_id FROM seen UNION ALL
+                       SELECT image_id FROM lake.sightings WHERE source = getvariable('source'))
+      AND component IN (SELECT component FROM there GROUP BY component HAVING count(*) > 1)"""
 
 _MEMBERS = f"""
     CREATE TEMP TABLE members AS
@@ -157,19 +167,21 @@ _MEMBERS = f"""
         SELECT i.image_id, t.component, i.width::BIGINT * i.height AS area,
                CASE WHEN i.pdq_quality >= {MIN_QUALITY} THEN i.pdq END AS pdq,
                coalesce(i.duplicate_of, i.image_id) AS root
-        FROM lake.images i JOIN touched t ON t.part = i.component WHERE i.passed
+        FROM lake.images i JOIN touched t ON t.part = coalesce(i.component, i.duplicate_of, i.image_id) WHERE i.passed
         UNION ALL BY NAME
         SELECT s.image_id, t.component, s.area, s.pdq, NULL::BIGINT AS root
         FROM seen s JOIN touched t ON t.part = s.image_id WHERE NOT s.known)
-    SELECT m.*, coalesce(s.clicks, c.clicks, 0) AS clicks FROM met m LEFT JOIN seen s USING (image_id)
-    LEFT JOIN (SELECT image_id, sum(clicks)::BIGINT AS clicks FROM lake.sightings GROUP BY image_id) c
-    USING (image_id)"""
+    SELECT m.* REPLACE (coalesce(s.pdq, m.pdq) AS pdq), coalesce(s.clicks, c.clicks, 0) AS clicks
+    FROM met m LEFT JOIN seen s USING (image_id)
+    LEFT JOIN (SELECT image_id, sum(clicks)::BIGINT AS clicks FROM lake.sightings
+               WHERE source <> getvariable('source') GROUP BY image_id) c USING (image_id)"""
 
 
 def _groups(con: duckdb.DuckDBPyConnection, rule: Rule) -> pa.Table:
     """Who stands for each member of every component that the run touches."""
     rows = con.execute("SELECT component, image_id, pdq, area, clicks, root FROM members").fetchall()
-    vectors = _vectors(con, rule) if rule.reach.join is not None else {}
+    asked = rule.reach.join is not None or rule.reach.min_similarity is not None
+    vectors = _vectors(con, rule) if asked else {}
     held: dict[int, list[Member]] = defaultdict(list)
     for component, image_id, pdq, area, clicks, root in rows:
         held[component].append(Member(image_id, pdq, area, clicks, root, vectors.get(image_id)))
@@ -181,16 +193,20 @@ def _groups(con: duckdb.DuckDBPyConnection, rule: Rule) -> pa.Table:
     return _table(told)
 
 
-def _vectors(con: duckdb.DuckDBPyConnection, rule: Rule) -> dict[int, list[float]]:
-    rows = con.execute(
+def _vectors(con: duckdb.DuckDBPyConnection, rule: Rule) -> dict[int, NDArray[np.float32]]:
+    held: dict[int, NDArray[np.float32]] = {}
+    reader = con.execute(
         """SELECT subject_id, vector FROM vectors_in WHERE model = $1
               AND subject_id IN (SELECT image_id FROM members)
            UNION ALL
            SELECT subject_id, vector FROM lake.embeddings WHERE subject = 'picture' AND model = $1
               AND subject_id IN (SELECT image_id FROM members)""",
         [rule.model],
-    ).fetchall()
-    return dict(rows)
+    ).to_arrow_reader(4096)
+    for batch in reader:
+        flat = batch.column("vector").flatten().to_numpy(zero_copy_only=False)
+        held.update(zip(batch.column("subject_id").to_pylist(), flat.reshape(batch.num_rows, -1), strict=True))
+    return held
 
 
 def _table(told: Sequence[tuple[int, Standing]]) -> pa.Table:
@@ -217,12 +233,13 @@ _JOINED = """
         FROM seen ANTI JOIN groups USING (image_id) WHERE NOT known
         UNION ALL BY NAME
         SELECT s.image_id, coalesce(i.duplicate_of, i.image_id) AS survivor, i.duplicate_rule AS rule,
-               i.duplicate_distance AS distance, i.duplicate_similarity AS similarity, i.component, true AS known
+               i.duplicate_distance AS distance, i.duplicate_similarity AS similarity,
+               coalesce(i.component, i.duplicate_of, i.image_id) AS component, true AS known
         FROM seen s ANTI JOIN groups USING (image_id) JOIN lake.images i USING (image_id) WHERE s.known)
-    SELECT t.image_id, survivor, survivor AS root, rule, distance, similarity, component, t.known,
-           s.image_id IS NOT NULL AS shown, s.clicks, s.clicks_here, note, NULL::VARCHAR AS reason,
-           NULL::VARCHAR AS detail
-    FROM standing t LEFT JOIN seen s USING (image_id) ORDER BY t.image_id"""
+    SELECT t.image_id, survivor, survivor AS root, rule, distance, similarity, t.component, t.known,
+           s.image_id IS NOT NULL AS shown, coalesce(s.clicks, m.clicks) AS clicks, s.clicks_here, note,
+           NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+    FROM standing t LEFT JOIN seen s USING (image_id) LEFT JOIN members m USING (image_id) ORDER BY t.image_id"""
 
 
 def write_outsiders(warehouse: str, seen: str, joined: str, out: Path) -> str:

@@ -32,7 +32,7 @@ class Member:
     area: int
     clicks: int
     root: int | None
-    vector: Sequence[float] | None = None
+    vector: NDArray[np.float32] | None = None
 
     def order(self) -> tuple[int, int, int]:
         """The total order of survivors: largest, then most clicks, then smallest id."""
@@ -56,11 +56,15 @@ class Standing:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far copies may be apart: bits of PDQ, also of the `turned` picture, or a cosine that is above `join`."""
+    """How far copies may be apart: bits of PDQ, also of the `turned` picture, or a cosine that is above `join`.
+
+    With `min_similarity` what is near by its bits must have at least that cosine too.
+    """
 
     near_bits: int | None
     join: float | None = None
     turned: bool = False
+    min_similarity: float | None = None
 
 
 def stand(members: Sequence[Member], reach: Reach, *, stay: bool) -> list[Standing]:
@@ -75,7 +79,7 @@ def stand(members: Sequence[Member], reach: Reach, *, stay: bool) -> list[Standi
     if stay:
         roots = {one.image_id: place for place, one in enumerate(ordered.members) if one.root == one.image_id}
         for place, one in enumerate(ordered.members):
-            survivors[place] = -1 if one.root is None else roots[one.root]
+            survivors[place] = -1 if one.root is None else roots.get(one.root, -1)
         for place in roots.values():
             survivors[ordered.within(place, np.flatnonzero(survivors < 0))] = place
     while len(left := np.flatnonzero(survivors < 0)):
@@ -91,7 +95,8 @@ class _Ordered:
         self.hashed = np.array([one.pdq is not None for one in members])
         self.words = pdq_words([one.pdq or NO_PDQ for one in members])
         width = max((len(one.vector) for one in members if one.vector is not None), default=0)
-        self.vectors = np.array([one.vector or [0.0] * width for one in members], np.float32)
+        nothing = np.zeros(width, np.float32)
+        self.vectors = np.array([nothing if one.vector is None else one.vector for one in members], np.float32)
 
     def bits(self, survivor: int, places: Ints) -> Ints:
         """How many bits of each one's PDQ differ from the survivor's; 257 where there is nothing to compare."""
@@ -105,11 +110,18 @@ class _Ordered:
         cosines: NDArray[np.float32] = self.vectors[places] @ self.vectors[survivor]
         return cosines
 
+    def near(self, survivor: int, places: Ints, bits: Ints) -> NDArray[np.bool_]:
+        """Whom the hashes let the survivor stand for, and the vectors where they are asked."""
+        near: NDArray[np.bool_] = bits <= REACH * (self.reach.near_bits or 0)
+        if self.reach.min_similarity is not None:
+            near &= self.cosines(survivor, places) >= self.reach.min_similarity
+        return near
+
     def within(self, survivor: int, places: Ints) -> Ints:
         """Those of the places that the survivor may stand for, its own among them."""
         near = places == survivor
         if self.reach.near_bits is not None:
-            near |= self.bits(survivor, places) <= REACH * self.reach.near_bits
+            near |= self.near(survivor, places, self.bits(survivor, places))
         if self.reach.join is not None:
             near |= self.cosines(survivor, places) > 1 - REACH * (1 - self.reach.join)
         those: Ints = places[near]

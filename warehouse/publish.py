@@ -9,9 +9,10 @@ from datetime import datetime
 import duckdb
 
 from warehouse import schemas
-from warehouse.errors import NameTaken
+from warehouse.errors import NameTaken, WarehouseError
 from warehouse.ids import fingerprint as content_name
 from warehouse.lake import connect, locate, quoted, view, write
+from warehouse.protected import protected_hash
 from warehouse.similar import Similar, commit_similar
 from warehouse.tables import PIXEL_ROW_GROUP
 
@@ -100,12 +101,16 @@ class Release:
 def publish(warehouse: str, run: Run, release: Release | None) -> None:
     """Commit the run; with a release it is published, without one only what was decided is recorded.
 
-    A release that this run has published already stays as it is: releases never change.
+    A release that this run has published already stays as it is: releases never change. Raises WarehouseError where
+    another run, or a set that was protected, changed meanwhile what this run rests on.
     """
     with connect(warehouse) as con:
         if release is not None and not check_name(con, release.name, run.run_id):
             return
         _views(con, run)
+        _check_undisturbed(con)
+        if protected_hash(warehouse) != run.protected:
+            raise WarehouseError("Other sets are protected than when this run began.\nRun again: what is done stays.")
         files = _pixel_files(con, warehouse, run)
         con.execute("BEGIN")
         _log_rows(con, run)
@@ -117,6 +122,27 @@ def publish(warehouse: str, run: Run, release: Release | None) -> None:
         if release is not None:
             _release(con, run, release)
         con.execute("COMMIT")
+
+
+def _check_undisturbed(con: duckdb.DuckDBPyConnection) -> None:
+    """Raise where another run has joined pictures to this run's, since this one looked who hangs together."""
+    if con.execute(_DISTURBED).fetchall()[0][0]:
+        raise WarehouseError(
+            "Another run kept copies of this run's pictures while it was under way.\n"
+            "Run again: what is done stays, and copies are compared anew."
+        )
+
+
+# new pictures that another run has kept otherwise, and pictures that came to a component which `joined` knows without
+_DISTURBED = """
+    WITH now AS (SELECT image_id, coalesce(duplicate_of, image_id) AS root,
+                        coalesce(component, duplicate_of, image_id) AS component FROM lake.images WHERE passed)
+    SELECT count(*) FROM (
+        SELECT j.image_id FROM joined j JOIN now n USING (image_id)
+        WHERE NOT j.known AND (n.component <> j.component OR n.root <> j.root)
+        UNION ALL
+        SELECT image_id FROM now ANTI JOIN joined USING (image_id)
+        WHERE component IN (SELECT n.component FROM now n JOIN joined USING (image_id)))"""
 
 
 def check_name(con: duckdb.DuckDBPyConnection, name: str, run_id: str) -> bool:
@@ -229,7 +255,8 @@ def _pictures(con: duckdb.DuckDBPyConnection, run: Run) -> None:
                    FROM sifted GROUP BY url) h USING (url)
         LEFT JOIN joined j USING (image_id)
         LEFT JOIN lake.images known USING (image_id)
-        WHERE known.image_id IS NULL OR (j.image_id IS NOT NULL AND NOT known.passed)""")
+        WHERE known.image_id IS NULL
+           OR (j.image_id IS NOT NULL AND (NOT known.passed OR (known.pdq IS NULL AND l.pdq IS NOT NULL)))""")
     con.execute("DELETE FROM lake.images WHERE image_id IN (SELECT image_id FROM pictures_in)")
     con.execute("INSERT INTO lake.images BY NAME SELECT * FROM pictures_in")
     _copies(con, run)
@@ -250,8 +277,10 @@ def _copies(con: duckdb.DuckDBPyConnection, run: Run) -> None:
             duplicate_similarity = CASE WHEN j.root <> j.image_id THEN j.similarity END,
             clicks = coalesce(j.clicks, images.clicks)
         FROM joined j WHERE j.known AND j.image_id = images.image_id
-          AND (j.component, j.root, coalesce(j.clicks, images.clicks)) IS DISTINCT FROM
-              (images.component, coalesce(images.duplicate_of, images.image_id), images.clicks)""")
+          AND (j.component, j.root, coalesce(j.clicks, images.clicks), j.rule, j.distance, j.similarity)
+              IS DISTINCT FROM
+              (images.component, coalesce(images.duplicate_of, images.image_id), images.clicks, duplicate_rule,
+               duplicate_distance, duplicate_similarity)""")
     con.execute("DELETE FROM lake.sightings WHERE source = $1", [run.source])
     con.execute(
         """INSERT INTO lake.sightings BY NAME

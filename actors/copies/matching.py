@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.copies.near import Ints, Pairs, Shelf, near_pairs
-from actors.copies.shelves import SHELVES, read_shelves, turned
+from actors.copies.shelves import ROWS, SHELVES, read_shelves, turned
 from filters.recipe import Copies
 from warehouse.hashes import TURNS, turned_bits, turned_pdq
 
@@ -36,21 +36,36 @@ class MatchJob:
 
 
 def match_jobs(ours: str, theirs: Sequence[str], asked: Copies, folder: Path) -> list[MatchJob]:
-    """A job a shelf of new pictures `ours` with themselves, and one with those in `theirs` where there are any.
+    """A job a shelf of new pictures `ours` with themselves, and one with each share of `theirs`, files of shelves.
 
     Pairs that have to be alike by their embeddings too are all told, as each of them may turn out not to be.
     """
     if asked.near_bits is None or not pq.read_metadata(ours).num_rows:
         return []
     every = asked.min_similarity is not None
+    there: list[tuple[str, tuple[str, ...]]] = [("new", ())]
+    there += [(f"history-{place}", share) for place, share in enumerate(_shares(theirs))]
     return [
         MatchJob(
-            number, ours, there, asked.near_bits, asked.turned, every, str(folder / f"near-{number}-{whom}.parquet")
+            number, ours, share, asked.near_bits, asked.turned, every, str(folder / f"near-{number}-{whom}.parquet")
         )
         for number in range(len(SHELVES))
-        for whom, there in (("new", ()), ("history", tuple(theirs)))
-        if there or whom == "new"
+        for whom, share in there
     ]
+
+
+def _shares(files: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """The files in shares of some ROWS of each shelf."""
+    share: list[str] = []
+    rows = 0
+    for file in files:
+        share.append(file)
+        rows += pq.read_metadata(file).num_rows
+        if rows >= ROWS * len(SHELVES):
+            yield tuple(share)
+            share, rows = [], 0
+    if share:
+        yield tuple(share)
 
 
 def match(job: MatchJob) -> str:

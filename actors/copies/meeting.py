@@ -143,6 +143,7 @@ def _within(cells: NDArray[np.int32], job: MeetJob) -> NDArray[np.bool_]:
 def _ordered(held: pa.Table, new: pa.Table) -> tuple[Pictures, Ints]:
     """All in their order, and of each its row in `held` and then `new`."""
     ids, areas = (np.concatenate([held[name].to_numpy(), new[name].to_numpy()]) for name in ("image_id", "area"))
-    halves = np.concatenate([halves_of(one["vector"]) for one in (held, new) if len(one)])
+    none = [np.empty((0, 0), np.float16)] if not len(ids) else []
+    halves = np.concatenate([*none, *(halves_of(one["vector"]) for one in (held, new) if len(one))])
     order = in_order(ids, areas)
     return Pictures(ids[order], areas[order], unit(halves[order])), order

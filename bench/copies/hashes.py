@@ -101,6 +101,9 @@ def histories(folder: Path, sizes: Sequence[int] = HISTORIES, new: int = NEW) ->
         if size == max(sizes):
             work = f"{new:,} new against {size:,} of a warehouse, one process"
             yield Line(work, done.seconds, WAIT_S, "s", WAIT_S / done.seconds, 1.0)
+            yield Line(
+                "pictures of them that the history has, found", done.pairs, COMMON, "pairs", done.pairs / COMMON, 1.0
+            )
     slope = (costs[-1] - costs[0]) / (sizes[-1] - sizes[0])
     say(
         f"model: {costs[0] - slope * sizes[0]:.0f} µs a row for its {_probes():,} probes and the new with one another, "

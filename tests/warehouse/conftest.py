@@ -224,11 +224,15 @@ class World:
     ) -> tuple[str, str]:
         """The parts of who stands for whom and of the new shelves, as the stage makes them in one process."""
         seen = copies.write_seen(self.warehouse, source, sifted, [looked], out)
-        shelves = write_shelves(copies.write_nodes(self.warehouse, seen, out), str(out / "shelves.parquet"))
+        shelves = write_shelves(
+            copies.write_nodes(self.warehouse, seen, out, every=asked.min_similarity is not None),
+            str(out / "shelves.parquet"),
+        )
         near = [match(job) for job in match_jobs(shelves, files_of(self.warehouse, "bands", out), asked, out)]
         join = asked.semantic.join if asked.semantic is not None else None
-        rule = copies.Rule(Reach(asked.near_bits, join, asked.turned), asked.min_similarity, asked.survivor, model)
-        return copies.join_copies(self.warehouse, seen, near, [], vectors, rule, out), shelves
+        reach = Reach(asked.near_bits, join, asked.turned, asked.min_similarity)
+        found = copies.Found(self.warehouse, source, seen, near, [], vectors)
+        return copies.join_copies(found, copies.Rule(reach, asked.survivor, model), out), shelves
 
     def mill(
         self,

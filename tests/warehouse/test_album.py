@@ -40,7 +40,7 @@ def _joined(world: World) -> tuple[list[str], str]:
 
 
 def test_groups_are_told_by_size_and_by_distance_the_survivor_first(world: World) -> None:
-    seen = album(world.warehouse, *_joined(world), groups=5)
+    seen = album(world.warehouse, *_joined(world), groups=5, members=9)
     assert (seen.pictures, seen.copies, seen.by_embedding) == (6, 3, 0)
     assert seen.distances == {4: 1, 8: 1, 12: 1}
     assert [len(group) for group in seen.largest] == [3, 2]
@@ -80,7 +80,7 @@ def test_copies_of_earlier_runs_are_shown_with_their_group(world: World) -> None
     sifted = world.sifted([{"candidate_id": 1, "url": "b", "clicks": 1}])
     looked = world.looked({"b": small})
     joined, _ = world.joined(sifted, looked, Copies(), "later", world.folder())
-    (group,) = album(world.warehouse, [looked], joined, 5).largest
+    (group,) = album(world.warehouse, [looked], joined, 5, 9).largest
     assert [(one.image_id, one.thumbnail) for one in group] == [
         (old.image_id, b"small old"),
         (small.image_id, b"small small"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from filters.recipe import Copies, Semantic
 from tasks.overlaps import ProtectedChanged, Stood, remove_overlaps
 from warehouse import schemas
 from warehouse.copies import write_accepted, write_outsiders
+from warehouse.errors import WarehouseError
+from warehouse.lake import connect
 from warehouse.overlaps import overlaps
 from warehouse.protected import protected_hash, register
 
@@ -75,9 +78,16 @@ def test_many_pictures_with_equal_hashes_are_one(bare: World) -> None:
     assert {row["component"] for row in joined.values()} == {min(shot.image_id for shot in shots)}
 
 
-def _published(world: World, name: str, shots: dict[str, Shot], asked: Copies, clicks: int = 1) -> Milled:
+def _published(
+    world: World, name: str, shots: dict[str, Shot], asked: Copies, clicks: int | dict[str, int] = 1
+) -> Milled:
     log = [
-        {"candidate_id": 1000 * int(name) + n, "url": url, "clicks": clicks, "texts": [f"text {url}"]}
+        {
+            "candidate_id": 1000 * int(name) + n,
+            "url": url,
+            "clicks": clicks if isinstance(clicks, int) else clicks[url],
+            "texts": [f"text {url}"],
+        }
         for n, url in enumerate(shots)
     ]
     milled = world.mill(log, dict(shots), source=name, run_id=f"run-{name}", asked=asked)
@@ -107,12 +117,13 @@ def test_survivors_are_the_same_in_any_order_and_in_one_run_or_ten(
         f"http://a.example/{n}": whole.shot(f"picture {n}", phash=bits, width=300 * area)
         for n, (bits, area, _) in enumerate(drawn)
     }
-    _published(whole, "0", shots, asked)
+    clicks = {f"http://a.example/{n}": one for n, (_, _, one) in enumerate(drawn)}
+    _published(whole, "0", shots, asked, clicks)
     mixed = order.sample(sorted(shots), len(shots))
     for run in range(runs):
         some = {url: shots[url] for url in mixed[run::runs]}
         if some:
-            _published(parted, str(run + 1), some, asked)
+            _published(parted, str(run + 1), some, asked, clicks)
     assert _survivors(parted) == _survivors(whole)
 
 
@@ -163,6 +174,65 @@ def test_pictures_near_by_their_hashes_are_two_where_their_vectors_differ(world:
     survivors = {row["image_id"]: row["survivor"] for row in world.rows_in(part)}
     assert len({survivors[shot.image_id] for shot in burst}) == 2
     assert len({survivors[shot.image_id] for shot in twins}) == 1
+
+
+def test_vectors_that_differ_keep_pictures_apart_whoever_stands_between(world: World) -> None:
+    """A and C hang together through B; their hashes are near enough for one to stand for the other."""
+    turns = {"a": 0.0, "b": 0.4, "c": 0.8}
+    shots = [world.shot(name, phash=n, width=900 - n) for n, name in enumerate(turns)]
+    held = {shot.image_id: (math.cos(turn), math.sin(turn)) for shot, turn in zip(shots, turns.values(), strict=True)}
+    sifted = world.sifted([{"candidate_id": n, "url": url, "clicks": 0} for n, url in enumerate(_shown(*shots))])
+    part, _ = world.joined(
+        sifted, world.looked(_shown(*shots)), Copies(min_similarity=0.9), "s", world.folder(),
+        [world.vectors("m", held)], "m",
+    )  # fmt: skip
+    a, b, c = (shot.image_id for shot in shots)
+    assert {row["image_id"]: row["survivor"] for row in world.rows_in(part)} == {a: a, b: a, c: c}
+
+
+def test_a_run_whose_pictures_another_run_joined_meanwhile_is_not_published(world: World) -> None:
+    old, better = world.shot("old", phash=1), world.shot("better", phash=3, width=900)
+    _published(world, "1", {"http://a.example/old": old}, Copies())
+    log = [{"candidate_id": 1, "url": "http://b.example/copy", "texts": ["x"]}]
+    slow = world.mill(log, {"http://b.example/copy": world.shot("copy", phash=0, width=5)}, source="2", run_id="slow")
+    _published(world, "3", {"http://a.example/better": better}, Copies())
+    with pytest.raises(WarehouseError, match="Run again"):
+        world.publish(slow, "slow")
+    again = world.mill(log, {"http://b.example/copy": world.shot("copy", phash=0, width=5)}, source="2", run_id="slow")
+    world.publish(again, "slow")
+    assert {survivor for survivor, _ in _survivors(world).values()} == {better.image_id}
+
+
+def test_pictures_of_an_older_warehouse_are_compared_once_they_are_shown_again(world: World) -> None:
+    old, copy = world.shot("old", phash=1, width=900), world.shot("copy", phash=3)
+    _published(world, "1", {"http://a.example/old": old}, Copies())
+    with connect(world.warehouse) as con:  # as it was before there was PDQ
+        con.execute("UPDATE lake.images SET pdq = NULL, pdq_quality = NULL, dhash = NULL, component = NULL")
+        con.execute("DELETE FROM lake.bands")
+        con.execute("DELETE FROM lake.sightings")
+    _published(world, "2", {"http://b.example/copy": copy}, Copies())
+    assert len({survivor for survivor, _ in _survivors(world).values()}) == 2
+    _published(world, "3", {"http://b.example/old": old}, Copies())
+    assert {survivor for survivor, _ in _survivors(world).values()} == {old.image_id}
+    assert world.ask("SELECT count(DISTINCT image_id) FROM bands") == [(2,)]
+
+
+def test_clicks_that_a_source_no_longer_tells_count_no_more(world: World) -> None:
+    one, other = (world.shot(f"{n}", phash=n) for n in range(2))
+    low, high = sorted((one, other), key=lambda shot: shot.image_id)
+    _published(
+        world,
+        "1",
+        {"http://a.example/high": high, "http://a.example/low": low},
+        Copies(),
+        {"http://a.example/high": 9, "http://a.example/low": 1},
+    )
+    assert {survivor for survivor, _ in _survivors(world).values()} == {high.image_id}
+    log = [{"candidate_id": 1, "url": "http://a.example/alone", "texts": ["x"]}]
+    world.publish(
+        world.mill(log, {"http://a.example/alone": world.shot("alone", phash=-1)}, source="1", run_id="later")
+    )
+    assert _survivors(world)[high.image_id][0] == low.image_id
 
 
 def test_a_survivor_that_the_recipe_turns_away_is_stood_for_in_its_release_by_the_best_of_the_run(world: World) -> None:
