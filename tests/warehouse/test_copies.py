@@ -217,6 +217,16 @@ def test_pictures_of_an_older_warehouse_are_compared_once_they_are_shown_again(w
     assert world.ask("SELECT count(DISTINCT image_id) FROM bands") == [(2,)]
 
 
+def test_a_set_that_is_protected_before_publication_holds_the_release_back(world: World) -> None:
+    shot = world.shot("late", phash=1)
+    log = [{"candidate_id": 1, "url": "http://a.example/late", "texts": ["x"]}]
+    milled = world.mill(log, {"http://a.example/late": shot})
+    with connect(world.warehouse) as con:
+        con.execute("INSERT INTO lake.protected BY NAME SELECT 'late' AS name, $1 AS sha256", [shot.sha256])
+    with pytest.raises(WarehouseError, match="Other sets are protected"):
+        world.publish(milled)
+
+
 def test_clicks_that_a_source_no_longer_tells_count_no_more(world: World) -> None:
     one, other = (world.shot(f"{n}", phash=n) for n in range(2))
     low, high = sorted((one, other), key=lambda shot: shot.image_id)

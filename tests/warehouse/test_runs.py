@@ -10,6 +10,7 @@ import pytest
 
 from warehouse.errors import UnknownRelease, WarehouseError
 from warehouse.lake import connect, prepare
+from warehouse.protected import protected_hash
 from warehouse.runs import newest_round
 from warehouse.tables import TABLES
 
@@ -28,13 +29,14 @@ def _publish(world: World, run_id: str, name: str | None, **changed: Any) -> Non
 
 
 def test_a_run_is_found_with_all_that_it_takes_to_run_it_again(world: World) -> None:
-    _publish(
-        world, "r0", "first", recipe='{"name": "small"}', allow=("10.0.0.7:80", "a:81"), limit=7, protected="a set"
-    )
-    _publish(world, "other", "second")
+    with connect(world.warehouse) as con:
+        con.execute("INSERT INTO lake.protected BY NAME SELECT 'a set' AS name, 'ff' AS sha256")
+    held = protected_hash(world.warehouse)
+    _publish(world, "r0", "first", recipe='{"name": "small"}', allow=("10.0.0.7:80", "a:81"), limit=7, protected=held)
+    _publish(world, "other", "second", protected=held)
     run = newest_round(world.warehouse, "first")
     assert (run.run_id, run.recipe, run.allow, run.limit) == ("r0", '{"name": "small"}', ("10.0.0.7:80", "a:81"), 7)
-    assert (run.round, run.release, run.protected) == (0, "first", "a set")
+    assert (run.round, run.release, run.protected) == (0, "first", held)
 
 
 def test_without_a_release_it_is_the_latest_run_even_one_that_was_held_back(world: World) -> None:
