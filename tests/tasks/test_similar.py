@@ -163,7 +163,7 @@ def test_a_collection_that_grows_moves_to_cells_and_to_more_of_them(tmp_path: Pa
     for run in runs:
         commit(plan, compare.fn(plan, *photos.parts(tmp_path, plan, run)))
         cells.append(rows(plan, "SELECT count(*), max(fitted_on) FROM lake.cells")[0])
-    assert cells == [(0, None), (37, 150), (37, 150), (79, 700)]
+    assert cells == [(0, None), (24, 150), (24, 150), (53, 700)]
     assert rows(
         plan, "SELECT count(*), count(DISTINCT image_id), count(DISTINCT cell) > 40 FROM lake.cell_members"
     ) == [(700, 700, True)]
