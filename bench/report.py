@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from app.show import say, table
+from bench.environments import EnvironmentMissing
 
 
 @dataclass(frozen=True)
@@ -32,3 +37,20 @@ def mb(count: float) -> str:
 
 def short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def tell(measured: Iterator[Line], *, as_json: bool) -> int:
+    """Print each line as it comes, or a table of all at the end; 1 where a peer has no environment here, else 0."""
+    lines = []
+    try:
+        for line in measured:
+            lines.append(line)
+            if as_json:
+                print(json.dumps(asdict(line)), flush=True)
+    except EnvironmentMissing as missing:
+        say(str(missing))
+        return 1
+    if not as_json:
+        rows = [(x.work, short(x.ours), short(x.peer), x.unit, short(x.ratio), x.goal) for x in lines]
+        table(["work", "ours", "peer", "unit", "ratio", "goal"], rows)
+    return 0

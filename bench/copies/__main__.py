@@ -8,23 +8,20 @@ beside its roofline.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from app.show import say, table
+from app.show import say
 from bench.copies.card import card
 from bench.copies.edits import edits
 from bench.copies.hashes import HASHES, HISTORIES, NEW, all_pairs, histories
 from bench.copies.semantic import COUNT, NEWCOMERS, growing, semantic
 from bench.copies.semantic import HISTORIES as COLLECTIONS
-from bench.environments import EnvironmentMissing
 from bench.look.pictures import photos
-from bench.report import Line, machine, short
+from bench.report import Line, machine, tell
 
 Work = Callable[[Path], Iterator[Line]]
 
@@ -44,19 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(NO_CARD)
         return 1
     say(f"{machine()}; hashes of {len(photos()) or 'no'} real photos")
-    lines = []
-    try:
-        for line in _measure(options):
-            lines.append(line)
-            if options.json:
-                print(json.dumps(asdict(line)), flush=True)
-    except EnvironmentMissing as missing:
-        say(str(missing))
-        return 1
-    if not options.json:
-        rows = [(x.work, short(x.ours), short(x.peer), x.unit, short(x.ratio), x.goal) for x in lines]
-        table(["work", "ours", "peer", "unit", "ratio", "goal"], rows)
-    return 0
+    return tell(_measure(options), as_json=options.json)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

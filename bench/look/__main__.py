@@ -7,22 +7,19 @@ own that start together when all is loaded. Models have random weights: those ar
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from app.show import say, table
-from bench.environments import EnvironmentMissing
+from app.show import say
 from bench.look.card import card
 from bench.look.pictures import DATA, photos
 from bench.look.place import Place
 from bench.look.shares import draw
 from bench.look.works import embed, measures, scores, second
-from bench.report import Line, machine, short
+from bench.report import Line, machine, tell
 
 Work = Callable[[Place], Iterator[Line]]
 
@@ -48,19 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.device == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # for the contestants, who take a card where they see one
     say(f"{machine()}; {_numbers()}; {_pictures()}")
-    lines = []
-    try:
-        for line in _measure(options):
-            lines.append(line)
-            if options.json:
-                print(json.dumps(asdict(line)), flush=True)
-    except EnvironmentMissing as missing:
-        say(str(missing))
-        return 1
-    if not options.json:
-        rows = [(x.work, short(x.ours), short(x.peer), x.unit, short(x.ratio), x.goal) for x in lines]
-        table(["work", "ours", "peer", "unit", "ratio", "goal"], rows)
-    return 0
+    return tell(_measure(options), as_json=options.json)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
