@@ -73,6 +73,8 @@ def recipe_fingerprint(recipe: Recipe) -> str:
     values["heads"] = [_digest(f"heads[{place}].file", head.file) for place, head in enumerate(recipe.heads)]
     if recipe.tags is not None:
         values["tags"]["concepts"] = _digest("tags.concepts", concepts_file(recipe.tags.concepts))
+    if recipe.captions is None:
+        del values["captions"]  # recipes without captions keep the fingerprint that they had before there were any
     canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -7,9 +7,11 @@ import re
 from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from filters.blocked import prefix_fault
+from filters.captioning import Captions
+from filters.section import LanguageCode, Name, Section, Weights
 
 # How fast others are asked, and for how long they are waited for: it does not change what they say
 PACE = frozenset({"per_host", "per_host_rate", "outage_wait_s"})
@@ -23,7 +25,6 @@ _CONTACT = re.compile(r"https?://(?![/:])[!-'*-\[\]-~]+|(?:mailto:)?[!#-'*-?A-Z^
 _STORE = re.compile(r"[a-z][a-z0-9+.-]*://(?!.*(?:^|/)\.\.?(?:/|$))[^\s?#]*/")
 
 Port = Annotated[int, Field(ge=1, le=65535)]
-LanguageCode = Annotated[str, Field(pattern=r"^[a-z]{2,3}$", description="ISO 639, or und")]
 Role = Literal["query", "title", "surrounding", "alt"]
 
 
@@ -42,12 +43,6 @@ class RecipeError(ValueError):
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())[:500]
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class ClickThrough(Section):
@@ -161,31 +156,17 @@ class Copies(Section):
     )
 
 
-class Model(Section):
+class Model(Weights):
     """A model that scores pairs, by exactly one of `path`, `hub`, `open_clip` and `checkpoint`; all are local files."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")] = "clip"
-    path: str | None = Field(default=None, description="folder of a model, in open_clip's or transformers' layout")
-    hub: str | None = Field(default=None, description="owner/name of a repository in the local hub cache")
-    open_clip: str | None = Field(
-        default=None, pattern=r"^[^/\s]+/[^/\s]+$", description="ARCHITECTURE/TAG, weights in the local hub cache"
-    )
-    checkpoint: str | None = Field(default=None, description="weights file; needs `config`")
-    config: str | None = Field(default=None, description="open_clip_config.json of a `checkpoint`")
-    sha256: str | None = Field(
-        default=None, pattern="^[0-9a-f]{64}$", description="of the weights file; another file is refused"
-    )
+    name: Name = "clip"
     languages: tuple[LanguageCode, ...] | None = Field(
         default=None, min_length=1, description="of texts it scores; null: all"
     )
 
     @model_validator(mode="after")
     def _one_place(self) -> Model:
-        places = (self.path, self.hub, self.open_clip, self.checkpoint)
-        if sum(place is not None for place in places) != 1:
-            raise ValueError("a model is one of `path`, `hub`, `open_clip` and `checkpoint`")
-        if (self.checkpoint is None) != (self.config is None):
-            raise ValueError("a `checkpoint` needs its `config`, as weights do not say how pictures are prepared")
+        self.check_places()
         return self
 
 
@@ -235,7 +216,7 @@ class Training(Section):
 class Recipe(Section):
     """Everything that determines a release."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+    name: Name
     about: str = ""
     click_through: ClickThrough | None = ClickThrough()
     texts: Texts = Texts()
@@ -245,6 +226,7 @@ class Recipe(Section):
     models: tuple[Model, ...] = Field(default=(), description="`model`, with one, is the same as a list of one")
     heads: tuple[Head, ...] = ()
     tags: Tags | None = None
+    captions: Captions | None = None
     select: Select = Select()
     validation: Validate = Validate()
     training: Training = Training()
@@ -268,6 +250,28 @@ class Recipe(Section):
             raise ValueError("heads and tags read embeddings, and without a model there are none: name a model")
         if not self.models and (self.copies.min_similarity is not None or self.copies.semantic is not None):
             raise ValueError("copies.min_similarity and copies.semantic compare embeddings: name a model, or drop them")
+        return self
+
+    @model_validator(mode="after")
+    def _captions_have_models(self) -> Recipe:
+        if self.captions is None:
+            return self
+        names, checks = [model.name for model in self.models], self.captions.checks
+        asked = {"keep": self.captions.keep, "checks.agreement": checks.agreement, "checks.objects": checks.objects}
+        if not names and any(asked.values()):
+            key = next(key for key, value in asked.items() if value)
+            raise ValueError(f"captions.{key} reads embeddings, and without a model there are none: name a model")
+        for key, name in (
+            ("agreement", checks.agreement and checks.agreement.model),
+            ("objects", checks.objects and checks.objects.model),
+        ):
+            if name is not None and name not in names:
+                raise ValueError(f"captions.checks.{key}.model names a model that is not there: of {', '.join(names)}")
+        if self.captions.keep is not None and checks.agreement is not None and checks.agreement.model == names[0]:
+            raise ValueError(
+                "captions.keep ranks samples by the first model, and checks.agreement asks the same one:\n"
+                "a second model is wanted there, as what was chosen by a model agrees with it"
+            )
         return self
 
     @model_validator(mode="after")
