@@ -1,0 +1,1 @@
+"""What actors do with captions of pictures, part by part."""
