@@ -74,7 +74,9 @@ def recipe_fingerprint(recipe: Recipe) -> str:
     if recipe.tags is not None:
         values["tags"]["concepts"] = _digest("tags.concepts", concepts_file(recipe.tags.concepts))
     if recipe.captions is None:
-        del values["captions"]  # recipes without captions keep the fingerprint that they had before there were any
+        del values["captions"]  # recipes keep the fingerprint that they had before there were captions, and policies
+    if not recipe.select.policies:
+        del values["select"]["policies"]
     canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from filters.blocked import prefix_fault
 from filters.captioning import Captions
+from filters.policies import Policy
 from filters.section import LanguageCode, Name, Section, Weights
 
 # How fast others are asked, and for how long they are waited for: it does not change what they say
@@ -192,6 +193,7 @@ class Select(Section):
     min_heads: dict[str, float] = Field(default={}, description="least value of a head, by its name")
     texts_per_image: int | None = Field(default=None, ge=1)
     images_per_text: int | None = Field(default=None, ge=1, description="a text that is near another counts as that")
+    policies: tuple[Policy, ...] = Field(default=(), description="in their order; see filters.policies")
 
 
 class Validate(Section):

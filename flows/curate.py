@@ -171,7 +171,7 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
         ledger, counts = make_ledger(
             plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=True
         )
-        verdict = validate(plan, parts.texts, parts.looked, parts.judged, ledger)
+        verdict = validate(plan, [parts.texts], parts.looked, parts.judged, ledger)
         said.append("passed" if verdict.passed else "failed: " + "; ".join(verdict.failed))
     if not verdict.passed:
         ledger, counts = make_ledger(
@@ -244,7 +244,7 @@ def _pairs(plan: Plan, parts: _Parts) -> None:
         made = make_pairs(plan, parts.sifted, parts.texts, parts.looked, parts.joined.part)
         again, vectors = look_again(plan, made, parts.looked, parts.vectors)
         parts.looked, parts.vectors = [*parts.looked, *again], [*parts.vectors, *vectors]
-        parts.embedded = embed_texts(plan, made, parts.texts)
+        parts.embedded = embed_texts(plan, made, [parts.texts])
         said.append(f"{rows_of([made])} pairs to judge")
     with step("select") as said:
         parts.judged, parts.scores, parts.cuts = judge_pairs(plan, made, parts.looked, parts.vectors, parts.embedded)

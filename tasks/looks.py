@@ -21,6 +21,7 @@ from actors.models.vectors import SCHEMA as VECTORS
 from actors.pictures.look import Looked, Looker, Looking, LookJob
 from actors.pictures.readout import TagList
 from actors.pictures.seen import SCHEMA as SEEN
+from tasks.memory import needed
 from tasks.parts import HUNG_S, Seats, make_parts
 from tasks.plan import Plan
 from tasks.pool import SetAside, cpus, gpus, memory, node_cpus, run_pool
@@ -35,12 +36,6 @@ TAG_VERSION = "1"
 
 LOOK_EACH_S = 5.0
 """After which a look hangs, for each picture: the largest that is decoded, 100 million pixels, takes two seconds."""
-
-ACTOR_BYTES = 700 << 20
-"""What an actor with a model takes beside the model: libraries, and two batches of pictures under way."""
-
-COPIES = 2
-"""Of a model's weights that are in memory while it is loaded: as the file has them, and as they are computed with."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ def look_again(plan: Plan, pairs: str, looked: Sequence[str], vectors: Sequence[
 
 
 @task(name="embed-texts", cache_policy=NO_CACHE)
-def embed_texts(plan: Plan, pairs: str, texts: str) -> list[str]:
+def embed_texts(plan: Plan, pairs: str, texts: Sequence[str]) -> list[str]:
     """Embed the texts of `pairs` that the recipe's models have not embedded yet; the parts of vectors."""
     parts = []
     for model, scorer in zip(plan.models, plan.scorers, strict=True):
@@ -99,18 +94,23 @@ class Room(Protocol):
 
 
 def seats_of(plan: Room, models: Sequence[FoundModel]) -> Seats:
+    """Seats of actors that hold all of these models; without one an actor is a core."""
+    return seats_for(plan, sum(Path(model.weights).stat().st_size for model in models))
+
+
+def seats_for(plan: Room, weights: int) -> Seats:
     """As many actors as the machine has cards, or else as its memory holds models, with all its cores between them.
 
-    Without a model an actor is a core. A share of a card is given only where the run asks for it.
+    `weights` are the bytes of the models of one; with none an actor is a core. A share of a card is given only where
+    the run asks for it.
     """
     cores = min(plan.workers, cpus())
-    if not models:
+    if not weights:
         return Seats(cores)
     if gpus():
         actors = max(1, min(plan.workers, int(gpus() / plan.gpu_share)))
         return Seats(actors, cpus=max(1, min(cpus() // actors, node_cpus())), gpus=plan.gpu_share)
-    needed = ACTOR_BYTES + COPIES * sum(Path(model.weights).stat().st_size for model in models)
-    actors = max(1, min(cores, memory() // needed))
+    actors = max(1, min(cores, memory() // needed(weights)))
     return Seats(actors, cpus=max(1, min(cores // actors, node_cpus())))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from actors.models.captioners.protocol import FoundCaptioner
 from actors.models.concepts import prompts
 from actors.models.files import FoundModel, find_model
 from actors.models.heads import heads_of
@@ -23,6 +24,7 @@ from filters.concepts import concepts_file, load_concepts
 from filters.load import load_recipe, recipe_fingerprint
 from filters.pictures import Unsafe
 from filters.recipe import Fetch, Recipe, contact_missing
+from tasks.memory import check_memory
 from warehouse.errors import WarehouseError
 from warehouse.ids import fingerprint
 from warehouse.ingest import check_source, source_hash
@@ -71,6 +73,7 @@ class Plan:
     gpu_share: float = 1
     round: int = 0
     protected: str = ""
+    captioners: tuple[FoundCaptioner, ...] = ()
 
     @property
     def scorers(self) -> tuple[Scorer, ...]:
@@ -137,13 +140,15 @@ def make_plan(
     path = check_source(source)
     models = found_models(loaded)
     heads, tags = heads_facts(loaded, models), tags_facts(loaded, models)
+    captioners = found_captioners(loaded)
+    check_memory(memory_asked(models, captioners))
     check_disk(warehouse)
     if path.is_file() and not loaded.fetch.stores:
         check_contact(recipe, loaded.fetch, allow)
     hosts = tuple(sorted(set(allow)))
     content = source_hash(path)
     protected = protected_hash(warehouse)
-    run_id = run_identity(content, loaded, models, hosts, limit, round, protected)
+    run_id = run_identity(content, loaded, models, hosts, limit, round, protected, captioners)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
@@ -162,7 +167,24 @@ def make_plan(
         gpu_share=gpu_share,
         round=round,
         protected=protected,
+        captioners=captioners,
     )
+
+
+def found_captioners(recipe: Recipe) -> tuple[FoundCaptioner, ...]:
+    """The recipe's captioners, here or at an endpoint that answers; what find_captioner raises where one is not."""
+    if recipe.captions is None:
+        return ()
+    from actors.models.captioners.finding import find_captioner
+
+    return tuple(map(find_captioner, recipe.captions.captioners))
+
+
+def memory_asked(models: Sequence[FoundModel], captioners: Sequence[FoundCaptioner]) -> dict[str, int]:
+    """Bytes of weights that one actor has to hold at a time, by what for."""
+    scoring = sum(Path(model.weights).stat().st_size for model in models)
+    asked = {f"The scoring of pairs by {', '.join(model.name for model in models)}": scoring} if models else {}
+    return asked | {f"The captioner {one.name}": one.nbytes for one in captioners}
 
 
 def found_models(recipe: Recipe) -> tuple[FoundModel, ...]:
@@ -210,6 +232,7 @@ def run_identity(
     limit: int | None,
     round: int = 0,
     protected: str = "",
+    captioners: Sequence[FoundCaptioner] = (),
 ) -> str:
     """Sixteen hex digits of everything that determines a run's result, the content of its source first.
 
@@ -218,6 +241,7 @@ def run_identity(
     # a first execution, and one that nothing is protected from, keeps the name that it had before there were such
     told = [f"round {round}"] if round else []
     told += [f"protected {protected}"] if protected else []
+    told += [f"captions {one.identity}" for one in captioners]
     identities = ",".join(model.identity for model in models)
     return fingerprint(VERSION, source_hash, recipe_fingerprint(recipe), identities, *allow, str(limit), *told)
 
@@ -308,6 +332,8 @@ def published(source: str, recipe: Recipe, warehouse: str, allow: tuple[str, ...
     """The release that `source` already became under `recipe` and with what is protected now, or null."""
     models, hosts = found_models(recipe), tuple(sorted(set(allow)))
     protected = protected_hash(warehouse)
-    run_id = run_identity(source_hash(Path(source)), recipe, models, hosts, None, protected=protected)
+    run_id = run_identity(
+        source_hash(Path(source)), recipe, models, hosts, None, 0, protected, found_captioners(recipe)
+    )
     names = released_as(warehouse, run_id)
     return names[0] if names else None

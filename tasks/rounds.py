@@ -73,7 +73,16 @@ def plan_round(
         gpu_share=gpu_share,
         round=past.round + 1,
     )
-    same = run_identity(plan.source_hash, plan.recipe, plan.models, past.allow, past.limit, past.round, past.protected)
+    same = run_identity(
+        plan.source_hash,
+        plan.recipe,
+        plan.models,
+        past.allow,
+        past.limit,
+        past.round,
+        past.protected,
+        plan.captioners,
+    )
     if same != past.run_id:
         raise PlanError(
             f"{past.source} is not what it was when it was milled, or its model, a word list or Zeromill changed.\n"

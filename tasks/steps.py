@@ -52,7 +52,7 @@ def judge_pairs(
     plan: Plan, made: str, looked: Sequence[str], vectors: Sequence[str], embedded: Sequence[str]
 ) -> tuple[str, str, dict[str, float]]:
     """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts)."""
-    rules = scores.Rules(**plan.recipe.select.model_dump(exclude={"min_heads"}))
+    rules = scores.Rules(**plan.recipe.select.model_dump(exclude={"min_heads", "policies"}))
     return scores.judge(
         plan.warehouse, made, looked, vectors, embedded, plan.scorers, plan.listened, rules, plan.folder
     )

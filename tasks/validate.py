@@ -46,7 +46,7 @@ def check_input(plan: Plan, candidates: str, rows: Sequence[str]) -> dict[str, A
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(plan: Plan, texts: str, looked: Sequence[str], judged: str, ledger: str) -> Verdict:
+def validate(plan: Plan, texts: Sequence[str], looked: Sequence[str], judged: str, ledger: str) -> Verdict:
     """Hold the release to be to its contract; the report is written either way."""
     metrics = measure_release(plan.warehouse, texts, looked, judged, ledger)
     bounds = plan.recipe.validation

@@ -26,7 +26,9 @@ def measure_input(warehouse: str, candidates: str, read_rows: Sequence[str]) -> 
     return {"rows": rows, "urls": urls, "malformed_share": share or 0.0, "example": example}
 
 
-def measure_release(warehouse: str, texts: str, looked: Sequence[str], judged: str, ledger: str) -> dict[str, Any]:
+def measure_release(
+    warehouse: str, texts: Sequence[str], looked: Sequence[str], judged: str, ledger: str
+) -> dict[str, Any]:
     """One number a metric, computed by DuckDB over the run's parts; null where nothing was there to measure."""
     with connect(warehouse) as con:
         _views(con, texts, looked, judged, ledger)
@@ -36,7 +38,7 @@ def measure_release(warehouse: str, texts: str, looked: Sequence[str], judged: s
 
 
 def sample_release(
-    warehouse: str, texts: str, looked: Sequence[str], judged: str, ledger: str, rows: int
+    warehouse: str, texts: Sequence[str], looked: Sequence[str], judged: str, ledger: str, rows: int
 ) -> list[dict[str, Any]]:
     """At most `rows` pairs of the release to be, always the same ones, with url, sides, text and score."""
     with connect(warehouse) as con:
@@ -48,8 +50,8 @@ def sample_release(
         return sampled
 
 
-def _views(con: Any, texts: str, looked: Sequence[str], judged: str, ledger: str) -> None:
-    view(con, "told", [texts], schemas.SIFTED_TEXTS)
+def _views(con: Any, texts: Sequence[str], looked: Sequence[str], judged: str, ledger: str) -> None:
+    view(con, "told", texts, schemas.SIFTED_TEXTS)
     view(con, "looked", looked, schemas.LOOKED)
     view(con, "judged", [judged], schemas.JUDGED)
     view(con, "ledger_in", [ledger], schemas.LEDGER)
@@ -79,6 +81,7 @@ _METRICS = f"""
            count(*) FILTER (width IS NULL) AS pairs_without_picture,
            count(*) FILTER (text IS NULL) AS pairs_without_text,
            count(DISTINCT (image_id, text_id)) / greatest(count(DISTINCT image_id), 1) AS texts_per_image,
+           coalesce(avg(starts_with(role, 'caption:')::INTEGER), 0) AS share_captions,
            coalesce(avg((language = 'zh')::INTEGER), 0) AS share_zh,
            coalesce(avg((language = 'en')::INTEGER), 0) AS share_en,
            avg(length(text)) AS mean_characters, min(least(width, height)) AS smallest_side,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -50,11 +51,11 @@ _PAIRED = """
     FROM brought JOIN best USING (image_id, text_group) ORDER BY image_id, text_id, role, candidate_id"""
 
 
-def missing_texts(warehouse: str, pairs: str, texts: str, scorer: Scorer, folder: Path) -> list[str]:
+def missing_texts(warehouse: str, pairs: str, texts: Sequence[str], scorer: Scorer, folder: Path) -> list[str]:
     """Write the texts of `pairs` that the scorer has yet to embed to Parquet parts named by what they hold."""
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
-        view(con, "told", [texts], schemas.SIFTED_TEXTS)
+        view(con, "told", texts, schemas.SIFTED_TEXTS)
         rows = con.execute(
             """SELECT text_id, any_value(norm) AS norm FROM told
                WHERE text_id IN (SELECT text_id FROM pairs_in
@@ -87,8 +88,7 @@ def missing_pictures(
 ) -> str | None:
     """Write survivors of earlier runs that a scorer or a head has not seen as a fetch part, to be looked at again.
 
-    The part is named by what it holds. Its URLs are SURVIVOR with the picture's id: the address may show another
-    picture by now, and stand in this run with a row of its own.
+    Its URLs are none of the log's: an address may show another picture by now, and have a row of its own here.
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
@@ -99,15 +99,23 @@ def missing_pictures(
         view(con, "looked", looked, schemas.LOOKED)
         for head in said:
             con.execute(f"INSERT INTO wanted {_UNHEARD}", [head.name, head.head])
-        ids = [str(row[0]) for row in con.execute("SELECT DISTINCT image_id FROM wanted ORDER BY image_id").fetchall()]
-        if not ids:
-            return None
-        query = f"""
-            SELECT {quoted(SURVIVOR)} || image_id AS url, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail, p.bytes,
-                   i.sha256, i.md5, i.nbytes, i.url AS final_url, i.content_type, i.consent, i.fetched_at,
-                   1::INTEGER AS attempts
-            FROM lake.pixels p JOIN lake.images i USING (image_id) WHERE image_id IN (SELECT image_id FROM wanted)"""
-        return write(con, query, str(out / f"survivors-{fingerprint(*ids)}.parquet"), row_group=256)
+        return write_survivors(con, out)
+
+
+def write_survivors(con: duckdb.DuckDBPyConnection, out: Path) -> str | None:
+    """Write the pictures of the table `wanted`, out of the warehouse, as a fetch part; None where there are none.
+
+    The part is named by what it holds, and its URLs are SURVIVOR with the picture's id.
+    """
+    ids = [str(row[0]) for row in con.execute("SELECT DISTINCT image_id FROM wanted ORDER BY image_id").fetchall()]
+    if not ids:
+        return None
+    query = f"""
+        SELECT {quoted(SURVIVOR)} || image_id AS url, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail, p.bytes,
+               i.sha256, i.md5, i.nbytes, i.url AS final_url, i.content_type, i.consent, i.fetched_at,
+               1::INTEGER AS attempts
+        FROM lake.pixels p JOIN lake.images i USING (image_id) WHERE image_id IN (SELECT image_id FROM wanted)"""
+    return write(con, query, str(out / f"survivors-{fingerprint(*ids)}.parquet"), row_group=256)
 
 
 _WANTED = """

@@ -9,6 +9,7 @@ from datetime import datetime
 import duckdb
 
 from warehouse import schemas
+from warehouse.captions import ROLE, commit_captions
 from warehouse.errors import NameTaken, WarehouseError
 from warehouse.ids import fingerprint as content_name
 from warehouse.lake import connect, locate, quoted, view, write
@@ -51,6 +52,17 @@ class TagFacts:
 
 
 @dataclass(frozen=True)
+class Captioned:
+    """What a run's captioners wrote: parts of CAPTION_WORDS, of CAPTION_CHECKS, and of the texts that they make
+    (SIFTED_TEXTS); `weight` is that of a caption's pair in the release."""
+
+    words: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Run:
     """One execution of `curate` and the parts that it made; what publication needs to know.
 
@@ -86,6 +98,7 @@ class Run:
     embedded: tuple[str, ...]
     ledger: str
     report: str
+    captions: Captioned = Captioned()
 
 
 @dataclass(frozen=True)
@@ -118,6 +131,7 @@ def publish(warehouse: str, run: Run, release: Release | None) -> None:
         for file in files:
             con.execute(f"CALL ducklake_add_data_files('lake', 'pixels', {quoted(file)})")
         _words(con, run)
+        commit_captions(con, run.run_id, run.captions.words, run.captions.checks)
         _ledger(con, run, release)
         if release is not None:
             _release(con, run, release)
@@ -183,6 +197,7 @@ def _views(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     view(con, "candidates_in", [run.candidates], schemas.CANDIDATES)
     view(con, "sifted", [run.sifted], schemas.SIFTED)
     view(con, "told", [run.texts], schemas.SIFTED_TEXTS)
+    view(con, "written", run.captions.texts, schemas.SIFTED_TEXTS)
     view(con, "fetched", run.fetched, schemas.FETCHED)
     view(con, "looked", run.looked, schemas.LOOKED)
     view(con, "joined", [run.joined], schemas.JOINED)
@@ -347,7 +362,8 @@ def _said(con: duckdb.DuckDBPyConnection, run: Run) -> None:
 
 def _words(con: duckdb.DuckDBPyConnection, run: Run) -> None:
     con.execute("""INSERT INTO lake.texts BY NAME
-        SELECT text_id, any_value(norm) AS norm, min(raw) AS raw, any_value(language) AS language FROM told
+        SELECT text_id, any_value(norm) AS norm, min(raw) AS raw, any_value(language) AS language
+        FROM (FROM told UNION ALL BY NAME FROM written)
         WHERE text_id IS NOT NULL AND text_id NOT IN (SELECT text_id FROM lake.texts) GROUP BY text_id""")
     con.execute("""INSERT INTO lake.pairs BY NAME
         SELECT image_id, text_id, role, min(candidate_id) AS candidate_id FROM judged
@@ -396,9 +412,10 @@ def _ledger(con: duckdb.DuckDBPyConnection, run: Run, release: Release | None) -
 def _release(con: duckdb.DuckDBPyConnection, run: Run, release: Release) -> None:
     con.execute(
         """INSERT INTO lake.release_pairs BY NAME
-           SELECT DISTINCT $1 AS release, image_id, text_id, role, 1.0::FLOAT AS weight FROM judged WHERE reason IS NULL
-           ORDER BY image_id, text_id, role""",
-        [release.name],
+           SELECT DISTINCT $1 AS release, image_id, text_id, role,
+                  (CASE WHEN starts_with(role, $2) THEN $3 ELSE 1.0 END)::FLOAT AS weight
+           FROM judged WHERE reason IS NULL ORDER BY image_id, text_id, role""",
+        [release.name, ROLE, run.captions.weight],
     )
     con.execute(
         """INSERT INTO lake.releases BY NAME SELECT $1 AS release, $2 AS recipe, $3 AS recipe_name, $4 AS fingerprint,

@@ -47,6 +47,19 @@ JUDGED = (
     "image_id BIGINT, text_id BIGINT, role VARCHAR, candidate_id BIGINT, score FLOAT, model VARCHAR, reason VARCHAR, "
     "detail VARCHAR, better_text BIGINT"
 )
+CAPTIONS = (
+    "image_id BIGINT, captioner VARCHAR, model VARCHAR, language VARCHAR, sample INTEGER, prompt VARCHAR, seed BIGINT, "
+    "raw VARCHAR, tokens INTEGER, ended BOOLEAN, reason VARCHAR, detail VARCHAR"
+)
+CAPTION_WORDS = (
+    "image_id BIGINT, captioner VARCHAR, model VARCHAR, prompt_language VARCHAR, sample INTEGER, prompt VARCHAR, "
+    "seed BIGINT, raw VARCHAR, tokens INTEGER, ended BOOLEAN, norm VARCHAR, language VARCHAR, text_id BIGINT, "
+    "objects VARCHAR[]"
+)
+CAPTION_CHECKS = (
+    "image_id BIGINT, model VARCHAR, prompt_language VARCHAR, sample INTEGER, text_id BIGINT, metric VARCHAR, "
+    "value DOUBLE, reason VARCHAR, detail VARCHAR"
+)
 LEDGER = (
     "candidate_id BIGINT, source_row BIGINT, url VARCHAR, outcome VARCHAR, stage VARCHAR, "
     "reason VARCHAR, detail VARCHAR, image_id BIGINT"

@@ -15,6 +15,7 @@ from bench.look.apart import Raced, Ready, in_turn, race
 from bench.look.models import TINY, write_model
 from bench.look.pictures import build, photos, write_parts
 from filters.recipe import Model
+from tasks.memory import needed
 
 T = TypeVar("T")
 
@@ -73,13 +74,10 @@ class Place:
 
     def seats(self, name: str) -> tuple[int, int]:
         """Actors with a model, and cores of each, as the look stage takes them: all cores, if memory holds so many."""
-        from tasks.looks import ACTOR_BYTES, COPIES  # seconds, which no contestant has to wait for
-
         if self.device == "cuda":
             return 1, self.cores
         room = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        needed = ACTOR_BYTES + COPIES * Path(self.found(name).weights).stat().st_size
-        actors = max(1, min(self.cores, room // needed))
+        actors = max(1, min(self.cores, room // needed(Path(self.found(name).weights).stat().st_size)))
         return actors, self.cores // actors
 
     def model(self, name: str) -> Path:

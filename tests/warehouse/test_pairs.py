@@ -115,13 +115,13 @@ def test_what_the_warehouse_has_embedded_is_not_asked_for_again_and_is_used(worl
     )
     for model in ("m", "other"):
         (one,) = scorer(model)
-        assert [world.rows_in(part) for part in missing_texts(world.warehouse, pairs, texts, one, world.folder())] == [
-            [{"text_id": 1, "norm": "text 1"}, {"text_id": 2, "norm": "text 2"}]
-        ]
+        assert [
+            world.rows_in(part) for part in missing_texts(world.warehouse, pairs, [texts], one, world.folder())
+        ] == [[{"text_id": 1, "norm": "text 1"}, {"text_id": 2, "norm": "text 2"}]]
     with connect(world.warehouse) as con:
         con.execute("""INSERT INTO lake.embeddings VALUES
             ('text', 1, 'm', [0.5]), ('text', 2, 'other', [0.5]), ('picture', 5, 'm', [0.5]), ('text', 5, 'm', [9])""")
-    (left,) = missing_texts(world.warehouse, pairs, texts, scorer("m")[0], world.folder())
+    (left,) = missing_texts(world.warehouse, pairs, [texts], scorer("m")[0], world.folder())
     assert world.rows_in(left) == [{"text_id": 2, "norm": "text 2"}]
     assert missing_pictures(world.warehouse, pairs, [], [], scorer("m"), [], world.folder()) is None
     words, everything = [world.vectors("m", {2: [1.0]})], Rules(None, None, None, None)
@@ -186,7 +186,7 @@ def test_a_model_is_asked_for_texts_of_its_languages_only(bare: World) -> None:
     rows = [{"image_id": 1, "text_id": n, "candidate_id": n, "language": told} for n, told in ((1, "en"), (2, "zh"))]
     told = [{"candidate_id": n, "text_id": n, "norm": f"text {n}"} for n in (1, 2)]
     pairs, texts = bare.part(schemas.PAIRS, rows), bare.part(schemas.SIFTED_TEXTS, told)
-    (part,) = missing_texts(bare.warehouse, pairs, texts, Scorer("east", "e", ("zh",)), bare.folder())
+    (part,) = missing_texts(bare.warehouse, pairs, [texts], Scorer("east", "e", ("zh",)), bare.folder())
     assert bare.rows_in(part) == [{"text_id": 2, "norm": "text 2"}]
 
 
@@ -290,7 +290,7 @@ def test_a_near_copy_is_neither_embedded_nor_scored_nor_counted_in_a_fraction(ba
     part = bare.part(schemas.PAIRS, rows)
     told = bare.part(schemas.SIFTED_TEXTS, [{"candidate_id": n, "text_id": n, "norm": f"text {n}"} for n in (1, 2, 3)])
     (one,) = scorer("m")
-    (asked,) = missing_texts(bare.warehouse, part, told, one, bare.folder())
+    (asked,) = missing_texts(bare.warehouse, part, [told], one, bare.folder())
     assert [row["text_id"] for row in bare.rows_in(asked)] == [2, 3]
     pictures, texts = bare.vectors("m", {1: [1.0]}), bare.vectors("m", {1: [0.9], 2: [0.5], 3: [0.4]})
     rules = Rules(None, None, 0.5, None)

@@ -1,0 +1,240 @@
+"""Captions of pictures: which pictures want some, what checks say of them, and which of them join the pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from warehouse import schemas
+from warehouse.cosines import vectors_of
+from warehouse.ids import fingerprint
+from warehouse.lake import connect, quoted, view, write
+from warehouse.pairs import SURVIVOR, write_survivors
+
+ROLE = "caption:"
+"""Begins the role of a text that a model wrote; the captioner's name follows."""
+
+# one caption among all: the model's identity covers its weights, prompts and how samples are drawn
+_KEY = "image_id, model, prompt_language, sample"
+_SAME = """c.image_id = d.image_id AND c.model = d.model AND c.sample = d.sample
+           AND c.prompt_language IS NOT DISTINCT FROM d.prompt_language"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A part of fetched pictures, and a Parquet file of `url` and `image_id` of those in it that want captions."""
+
+    fetched: str
+    pictures: str
+
+
+@dataclass(frozen=True)
+class Agreeing:
+    """How a caption and its picture must agree by the vectors of `model`: the least cosine, and how much less than
+    the best text of people on the picture; null asks nothing."""
+
+    model: str
+    min_score: float | None
+    below_native: float | None
+
+
+def pictures_wanted(
+    warehouse: str, pairs: str, looked: Sequence[str], fetched: Sequence[str], model: str, out: Path
+) -> list[Wanted]:
+    """The pictures of `pairs` that `model` has yet to caption, by the parts that hold their bytes.
+
+    Survivors of earlier runs, which no part of this run holds, are written out of the warehouse.
+    """
+    with connect(warehouse) as con:
+        view(con, "pairs_in", [pairs], schemas.PAIRS)
+        view(con, "looked", looked, schemas.LOOKED)
+        con.execute(_WANTED, [model])
+        found = [Wanted(part, file) for part in fetched if (file := _in_part(con, part, out)) is not None]
+        con.execute("DELETE FROM wanted WHERE url IS NOT NULL")
+        earlier = write_survivors(con, out)
+        if earlier is not None:
+            con.execute(f"UPDATE wanted SET url = {quoted(SURVIVOR)} || image_id")
+            found += [Wanted(earlier, file) for file in [_in_part(con, earlier, out)] if file is not None]
+    return found
+
+
+_WANTED = f"""
+    CREATE TEMP TABLE wanted AS
+    WITH stands AS (SELECT DISTINCT image_id FROM pairs_in
+                    WHERE image_id NOT IN (SELECT image_id FROM lake.captions WHERE model = $1)),
+    urls AS (SELECT image_id, min(url) AS url FROM looked
+             WHERE reason IS NULL AND image_id IS NOT NULL AND NOT starts_with(url, {quoted(SURVIVOR)})
+             GROUP BY image_id)
+    SELECT image_id, url FROM stands LEFT JOIN urls USING (image_id)"""
+
+
+def _in_part(con: duckdb.DuckDBPyConnection, part: str, out: Path) -> str | None:
+    """Write which of the wanted pictures lie in a fetched part; None where none does. Named by part and pictures."""
+    view(con, "held", [part], "url VARCHAR")
+    rows = "SELECT url, image_id FROM held JOIN wanted USING (url)"
+    ids = [str(row[0]) for row in con.execute(f"SELECT image_id FROM ({rows}) ORDER BY image_id").fetchall()]
+    if not ids:
+        return None
+    file = out / f"{Path(part).stem}-{fingerprint(*ids)}.parquet"
+    return str(file) if file.exists() else write(con, f"{rows} ORDER BY image_id", str(file))
+
+
+def captions_known(warehouse: str, pairs: str, models: Sequence[str], out: Path) -> str:
+    """Write what earlier runs keep of the captions of these pictures by these models, as a part of CAPTIONS."""
+    with connect(warehouse) as con:
+        view(con, "pairs_in", [pairs], schemas.PAIRS)
+        rows = """SELECT image_id, captioner, model, prompt_language AS language, sample, prompt, seed, raw, tokens,
+                         ended, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+                  FROM lake.captions WHERE image_id IN (SELECT image_id FROM pairs_in)"""
+        listed = ", ".join(map(quoted, models))
+        return write(con, f"{rows} AND model IN ({listed})", str(out / "captions-known.parquet"))
+
+
+def caption_texts(warehouse: str, words: Sequence[str], checks: Sequence[str], out: Path) -> str:
+    """Write the texts of captions that no check has turned away, as a part of SIFTED_TEXTS without candidates."""
+    with connect(warehouse) as con:
+        _views(con, words, checks)
+        rows = f"""SELECT DISTINCT ON (text_id) NULL::BIGINT AS candidate_id, {quoted(ROLE)} || captioner AS role,
+                          0::INTEGER AS place, raw, norm, language, NULL::VARCHAR AS measures, NULL::VARCHAR AS reason,
+                          NULL::VARCHAR AS detail, text_id, text_id AS text_group
+                   FROM staying ORDER BY text_id, captioner, raw"""
+        return write(con, rows, str(out / "caption-texts.parquet"))
+
+
+def join_captions(warehouse: str, pairs: str, words: Sequence[str], checks: Sequence[str], out: str) -> str:
+    """Write the pairs of people's texts and, beside them, those of captions that no check has turned away.
+
+    No candidate brought a caption: its `candidate_id` is null, and it changes no row's fate in the ledger.
+    """
+    with connect(warehouse) as con:
+        view(con, "pairs_in", [pairs], schemas.PAIRS)
+        _views(con, words, checks)
+        rows = f"""SELECT * FROM pairs_in UNION ALL BY NAME
+                   SELECT DISTINCT image_id, text_id, {quoted(ROLE)} || captioner AS role, language,
+                          NULL::BIGINT AS candidate_id, image_id AS own_image, text_id AS text_group,
+                          NULL::BIGINT AS better_text FROM staying
+                   ORDER BY image_id, text_id, role, candidate_id"""
+        return write(con, rows, out)
+
+
+def check_agreement(
+    warehouse: str,
+    pairs: str,
+    words: Sequence[str],
+    pictures: Sequence[str],
+    texts: Sequence[str],
+    asked: Agreeing,
+    out: Path,
+) -> str:
+    """Write what the cosines of pictures and their captions say, as a part of CAPTION_CHECKS.
+
+    `pairs` are those of people's texts. A caption without a cosine does not agree.
+    """
+    with connect(warehouse) as con:
+        view(con, "pairs_in", [pairs], schemas.PAIRS)
+        view(con, "words_in", words, schemas.CAPTION_WORDS)
+        _cosines(con, pictures, texts, asked.model)
+        return write(con, _agreement(asked), str(out / "caption-agreement.parquet"))
+
+
+def _cosines(con: duckdb.DuckDBPyConnection, pictures: Sequence[str], texts: Sequence[str], model: str) -> None:
+    """A table `cosines` of every pair and caption by one model, null where a vector is missing."""
+    view(con, "pictures_in", pictures, schemas.VECTORS)
+    view(con, "texts_in", texts, schemas.VECTORS)
+    con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE cosines AS
+        WITH met AS (SELECT image_id, text_id, better_text IS NULL AS native FROM pairs_in
+                     UNION ALL SELECT image_id, text_id, false FROM words_in),
+        p AS (SELECT * FROM ({vectors_of("picture", "pictures_in")}) WHERE model = {quoted(model)}),
+        w AS (SELECT * FROM ({vectors_of("text", "texts_in")}) WHERE model = {quoted(model)})
+        SELECT image_id, text_id, bool_or(native) AS native,
+               any_value(list_dot_product(p.vector, w.vector))::DOUBLE AS cosine
+        FROM met LEFT JOIN p ON p.subject_id = image_id LEFT JOIN w ON w.subject_id = text_id
+        GROUP BY image_id, text_id""")
+
+
+def _agreement(asked: Agreeing) -> str:
+    """SQL that holds each caption's cosine against both bounds."""
+    tests = ["cosine IS NULL OR isnan(cosine)"]
+    told = ["'no cosine'"]
+    if asked.min_score is not None:
+        tests.append(f"cosine < {asked.min_score!r}")
+        told.append(f"printf('cosine %.4f < %g', cosine, {asked.min_score!r})")
+    if asked.below_native is not None:
+        tests.append(f"cosine < best - {asked.below_native!r}")
+        told.append(
+            f"printf('cosine %.4f < %.4f of the best text of people - %g', cosine, best, {asked.below_native!r})"
+        )
+    detail = " ".join(f"WHEN {test} THEN {words}" for test, words in zip(tests, told, strict=True))
+    return f"""
+        WITH natives AS (SELECT image_id, max(cosine) AS best FROM cosines WHERE native GROUP BY image_id),
+        held AS (SELECT w.*, cosine, CASE {detail} END AS why
+                 FROM words_in w JOIN cosines USING (image_id, text_id) LEFT JOIN natives USING (image_id))
+        SELECT {_KEY}, text_id, 'agreement' AS metric, cosine AS value,
+               CASE WHEN why IS NOT NULL THEN 'caption_disagrees' END AS reason, why AS detail FROM held"""
+
+
+def keep_best(
+    warehouse: str,
+    words: Sequence[str],
+    checks: Sequence[str],
+    pictures: Sequence[str],
+    texts: Sequence[str],
+    model: str,
+    keep: int,
+    out: Path,
+) -> str:
+    """Write the rank of each caption that passed among those of its picture and captioner, best cosine by `model`
+    first, as a part of CAPTION_CHECKS; those behind the first `keep` are turned away, equal texts count once."""
+    with connect(warehouse) as con:
+        _views(con, words, checks)
+        view(con, "pairs_in", [], schemas.PAIRS)
+        _cosines(con, pictures, texts, model)
+        rows = f"""
+            WITH placed AS (SELECT s.*, dense_rank() OVER (PARTITION BY image_id, captioner
+                                                           ORDER BY cosine DESC NULLS LAST, text_id) AS place
+                            FROM staying s JOIN cosines USING (image_id, text_id))
+            SELECT {_KEY}, text_id, 'rank' AS metric, place::DOUBLE AS value,
+                   CASE WHEN place > {keep} THEN 'caption_not_best' END AS reason,
+                   CASE WHEN place > {keep} THEN place || ' > {keep} of its captioner' END AS detail FROM placed"""
+        return write(con, rows, str(out / "caption-ranks.parquet"))
+
+
+def _views(con: duckdb.DuckDBPyConnection, words: Sequence[str], checks: Sequence[str]) -> None:
+    """`words_in`, `checks_in`, and `staying`: the captions that no check has turned away."""
+    view(con, "words_in", words, schemas.CAPTION_WORDS)
+    view(con, "checks_in", checks, schemas.CAPTION_CHECKS)
+    con.execute(f"""CREATE OR REPLACE TEMP VIEW staying AS SELECT * FROM words_in c
+        WHERE NOT EXISTS (FROM checks_in d WHERE d.reason IS NOT NULL AND {_SAME})""")
+
+
+def told_of(warehouse: str, words: Sequence[str], checks: Sequence[str]) -> str:
+    """How many captions there are, how many stay, and what turned the others away, on one line."""
+    with connect(warehouse) as con:
+        _views(con, words, checks)
+        made, stay = con.execute("SELECT (SELECT count(*) FROM words_in), (SELECT count(*) FROM staying)").fetchall()[0]
+        reasons = con.execute(
+            f"""SELECT reason, count(DISTINCT ({_KEY})) FROM checks_in WHERE reason IS NOT NULL
+                GROUP BY reason ORDER BY 2 DESC, 1"""
+        ).fetchall()
+    return ", ".join([f"{made} captions, {stay} stay", *(f"{count} {reason}" for reason, count in reasons)])
+
+
+def commit_captions(con: duckdb.DuckDBPyConnection, run_id: str, words: Sequence[str], checks: Sequence[str]) -> None:
+    """Within publication's transaction: the captions, which are kept for later runs, and what this run's checks say."""
+    _views(con, words, checks)
+    con.execute(
+        """INSERT INTO lake.captions BY NAME SELECT DISTINCT * EXCLUDE (objects) FROM words_in c
+           WHERE NOT EXISTS (FROM lake.captions d
+                             WHERE d.image_id = c.image_id AND d.model = c.model)
+           ORDER BY image_id, model, prompt_language, sample"""
+    )
+    con.execute("DELETE FROM lake.caption_checks WHERE run_id = $1", [run_id])
+    con.execute(
+        f"""INSERT INTO lake.caption_checks BY NAME
+            SELECT DISTINCT $1 AS run_id, d.*, c.captioner FROM checks_in d JOIN words_in c ON {_SAME}""",
+        [run_id],
+    )
