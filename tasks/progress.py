@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from types import TracebackType
 from uuid import UUID
 
@@ -14,6 +16,42 @@ from prefect.context import FlowRunContext, TaskRunContext
 
 EVERY_S = {True: 1.0, False: 10.0}
 """Seconds between two moves of a terminal's bar, and between two plain lines; the artifact follows either."""
+
+
+@dataclass
+class Lap:
+    """What actors did in one go: `marks` are (seconds since it began, rows done till then), one a part.
+
+    `step` is the step that it was a part of, empty where it was none.
+    """
+
+    stage: str
+    step: str
+    seconds: float
+    marks: list[tuple[float, int]]
+
+
+@dataclass
+class Clock:
+    """How long the steps of a run took, in seconds by name, and the laps of actors in and between them."""
+
+    steps: dict[str, float] = field(default_factory=dict)
+    laps: list[Lap] = field(default_factory=list)
+    step: str = ""
+
+
+_clock: ContextVar[Clock | None] = ContextVar("clock", default=None)
+
+
+@contextmanager
+def clocked() -> Iterator[Clock]:
+    """A clock for every step and every lap in this block."""
+    clock = Clock()
+    token = _clock.set(clock)
+    try:
+        yield clock
+    finally:
+        _clock.reset(token)
 
 
 class Progress:
@@ -25,6 +63,7 @@ class Progress:
         self.note, self.counted = "", "parts"
         self.began = time.monotonic()
         self.told = self.began
+        self.marks: list[tuple[float, int]] = []
         self.terminal = sys.stderr.isatty()
         self.artifact: UUID | None = None
 
@@ -41,6 +80,7 @@ class Progress:
         self.done += 1
         self.rows += rows
         now = time.monotonic()
+        self.marks.append((now - self.began, self.rows))
         if now - self.told >= EVERY_S[self.terminal] or self.done == self.total:
             self.told = now
             self.tell(now)
@@ -69,6 +109,9 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        clock = _clock.get()
+        if clock is not None:
+            clock.laps.append(Lap(self.stage, clock.step, time.monotonic() - self.began, self.marks))
         if self.terminal and self.done:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
@@ -79,6 +122,12 @@ def step(stage: str) -> Iterator[list[str]]:
     """Print one line when a step is done: its name, what was put into the list, and its seconds."""
     began = time.monotonic()
     said: list[str] = []
-    yield said
+    clock = _clock.get() or Clock()
+    clock.step = stage
+    try:
+        yield said
+    finally:
+        clock.step = ""
+        clock.steps[stage] = clock.steps.get(stage, 0.0) + time.monotonic() - began
     sys.stderr.write(f"{stage:<9} {', '.join(said)}  ({time.monotonic() - began:.1f} s)\n")
     sys.stderr.flush()
