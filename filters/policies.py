@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from filters.section import Name, Section
+from filters.section import Section
 
 Seed = Annotated[int, Field(default=0, ge=0, lt=1 << 63, description="of what is drawn by the ids of pairs")]
 Of = Annotated[
@@ -74,7 +74,7 @@ class Clusters(Section):
     """DataComp: pictures stay whose cell of a collection holds a picture of the target too."""
 
     policy: Literal["clusters"]
-    head: Name = Field(description="of the recipe's `heads`: one that `zeromill cells` wrote")
+    cells: str = Field(description="file that `zeromill cells` wrote, for a model of the recipe")
     target: Target
 
 

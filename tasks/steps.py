@@ -12,6 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from filters.chosen import boilerplate, chosen
 from tasks.plan import Plan
 from warehouse import ingest, ledger, pairs, publish, scores, sift
+from warehouse.cuts import Policies
 from warehouse.lake import prepare
 from warehouse.near_texts import Near
 
@@ -53,8 +54,9 @@ def judge_pairs(
 ) -> tuple[str, str, dict[str, float]]:
     """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts)."""
     rules = scores.Rules(**plan.recipe.select.model_dump(exclude={"min_heads", "policies"}))
+    cosines = scores.score(plan.warehouse, made, vectors, embedded, plan.scorers, plan.folder)
     return scores.judge(
-        plan.warehouse, made, looked, vectors, embedded, plan.scorers, plan.listened, rules, plan.folder
+        plan.warehouse, made, looked, cosines, plan.scorers, plan.listened, rules, Policies(), plan.folder
     )
 
 

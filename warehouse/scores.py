@@ -12,6 +12,8 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import schemas
+from warehouse.cosines import vectors_of
+from warehouse.cuts import Policies, apply
 from warehouse.lake import connect, quoted, view, write
 
 Bound = float | Mapping[str, float] | None
@@ -67,41 +69,71 @@ class _Cut:
     value: float
 
 
-def judge(
+def score(
     warehouse: str,
     pairs: str,
-    looked: Sequence[str],
     pictures: Sequence[str],
     texts: Sequence[str],
     scorers: Sequence[Scorer],
-    said: Sequence[Said],
-    rules: Rules,
     out: Path,
-) -> tuple[str, str, dict[str, float]]:
-    """Write `judged.parquet` and `scores.parquet`; their names, and the frozen cuts.
+) -> str:
+    """Write `cosines.parquet`, the cosines of all pairs by each model that has the language of the text; its name.
 
-    The first: each pair with the score of the first of `scorers` that has the language of its text and, where it may
-    not stay, the reason; what has a `better_text` makes no pair and is told as a duplicate of it. The second: the
-    scores of all of them. `pictures` and `texts` are parts of vectors; what they lack is taken from the warehouse.
-    `said` are the heads that pairs are judged by.
+    What the warehouse has scored before is taken from there. `pictures` and `texts` are parts of vectors; what they
+    lack is taken from the warehouse too.
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
         view(con, "pictures_in", pictures, schemas.VECTORS)
         view(con, "texts_in", texts, schemas.VECTORS)
         con.register("scorers", _table(scorers))
+        con.execute(_MET)
+        con.execute(_STORED)
+        con.execute(_MADE)
+        return write(con, _COSINES, str(out / "cosines.parquet"))
+
+
+def judge(
+    warehouse: str,
+    pairs: str,
+    looked: Sequence[str],
+    cosines: str,
+    scorers: Sequence[Scorer],
+    said: Sequence[Said],
+    rules: Rules,
+    policies: Policies,
+    out: Path,
+) -> tuple[str, str, dict[str, float]]:
+    """Write `judged.parquet` and `scores.parquet`; their names, and the frozen cuts.
+
+    The first: each pair with the cosine of the first of `scorers` that has the language of its text and, where it may
+    not stay, the reason; what has a `better_text` makes no pair and is told as a duplicate of it. The second: the
+    `cosines` that `score` wrote and the measures of policies. `said` are the heads that pairs are judged by.
+    """
+    with connect(warehouse) as con:
+        scored(con, pairs, cosines, scorers)
         view(con, "looked", looked, schemas.LOOKED)
+        view(con, "metrics_in", policies.metrics, schemas.SCORES)
         con.execute("CREATE TEMP TABLE heads_in (image_id BIGINT, head VARCHAR, value FLOAT)")
         for one in said:
             con.execute(f"INSERT INTO heads_in {_SAID}", [one.name, one.head])
-        con.execute(_VALUED)
-        con.execute(_SCORED)
         cuts = [cut for scorer in scorers for cut in _cuts(con, rules, scorer, alone=len(scorers) == 1)]
+        con.execute(_tested(cuts, said, scored=bool(scorers)))
+        frozen = {cut.key: cut.value for cut in cuts}
+        frozen |= apply(con, policies.asked, {scorer.model: scorer.name for scorer in scorers})
         scores = write(con, _SCORES, str(out / "scores.parquet"))
-        name = write(con, _judged(rules, cuts, said, scored=bool(scorers)), str(out / "judged.parquet"))
-    frozen = {cut.key: cut.value for cut in cuts}
+        name = write(con, _judged(rules), str(out / "judged.parquet"))
     (out / "cuts.json").write_text(json.dumps(frozen))
     return name, scores, frozen
+
+
+def scored(con: duckdb.DuckDBPyConnection, pairs: str, cosines: str, scorers: Sequence[Scorer]) -> None:
+    """A table `scored` of the pairs with `model` and `score`: those of the first model that has the text's language."""
+    view(con, "pairs_in", [pairs], schemas.PAIRS)
+    view(con, "cosines_in", [cosines], schemas.SCORES)
+    con.register("scorers", _table(scorers))
+    con.execute(_MET)
+    con.execute(_SCORED)
 
 
 def _table(scorers: Sequence[Scorer]) -> pa.Table:
@@ -115,16 +147,6 @@ def _table(scorers: Sequence[Scorer]) -> pa.Table:
     )
 
 
-def _of_subject(subject: str, run: str) -> str:
-    """The run's vectors, and those of the warehouse that it did not need to make."""
-    return f"""
-        SELECT subject_id, model, min(vector) AS vector FROM {run} GROUP BY ALL
-        UNION ALL BY NAME
-        SELECT subject_id, model, vector FROM lake.embeddings e
-        WHERE subject = {quoted(subject)} AND model IN (SELECT model FROM scorers)
-          AND NOT EXISTS (FROM {run} r WHERE r.subject_id = e.subject_id AND r.model = e.model)"""
-
-
 # what a head says of every picture: in this run, or in an earlier one by the very same head
 _SAID = """
     WITH own AS (SELECT image_id, min(head_values[list_position(heads, $1)]) AS value FROM looked
@@ -134,27 +156,45 @@ _SAID = """
     SELECT image_id, $1, min(value) FROM lake.picture_scores
     WHERE metric = $1 AND head = $2 AND image_id NOT IN (SELECT image_id FROM own) GROUP BY image_id"""
 
-# the cosine of stored unit vectors, of every pair by every model that has the language of its text
-_VALUED = f"""
-    CREATE TEMP TABLE valued AS
-    WITH met AS (SELECT DISTINCT image_id, text_id, language FROM pairs_in WHERE better_text IS NULL),
-    pictures AS ({_of_subject("picture", "pictures_in")}),
-    words AS ({_of_subject("text", "texts_in")})
-    SELECT met.image_id, met.text_id, s.place, s.model, list_dot_product(p.vector, w.vector)::FLOAT AS score
-    FROM met JOIN scorers s ON s.languages IS NULL OR list_contains(s.languages, met.language)
-    LEFT JOIN pictures p ON p.subject_id = met.image_id AND p.model = s.model
-    LEFT JOIN words w ON w.subject_id = met.text_id AND w.model = s.model"""
+_MET = """
+    CREATE OR REPLACE TEMP TABLE met AS
+    SELECT image_id, text_id, model, min(place) AS place FROM pairs_in
+    JOIN scorers s ON s.languages IS NULL OR list_contains(s.languages, pairs_in.language)
+    WHERE better_text IS NULL GROUP BY image_id, text_id, model"""
+
+_STORED = """
+    CREATE TEMP TABLE stored AS
+    SELECT image_id, text_id, model, min(value) AS value FROM lake.scores
+    SEMI JOIN met USING (image_id, text_id, model) WHERE metric = 'cosine' GROUP BY ALL"""
+
+# the cosine of stored unit vectors, where it is not known yet
+_MADE = f"""
+    CREATE TEMP TABLE made AS
+    WITH missing AS (SELECT image_id, text_id, model FROM met ANTI JOIN stored USING (image_id, text_id, model)),
+    pictures AS (SELECT * FROM ({vectors_of("picture", "pictures_in")})
+                 WHERE (subject_id, model) IN (SELECT (image_id, model) FROM missing)),
+    words AS (SELECT * FROM ({vectors_of("text", "texts_in")})
+              WHERE (subject_id, model) IN (SELECT (text_id, model) FROM missing))
+    SELECT m.image_id, m.text_id, m.model, list_dot_product(p.vector, w.vector)::FLOAT AS value
+    FROM missing m JOIN pictures p ON p.subject_id = m.image_id AND p.model = m.model
+    JOIN words w ON w.subject_id = m.text_id AND w.model = m.model"""
+
+_COSINES = """
+    SELECT image_id, text_id, 'cosine' AS metric, model, value FROM (FROM stored UNION ALL FROM made)
+    WHERE value IS NOT NULL ORDER BY model, image_id, text_id"""
 
 _SCORED = """
     CREATE TEMP TABLE scored AS
-    WITH first AS (SELECT * FROM valued QUALIFY row_number() OVER (PARTITION BY image_id, text_id ORDER BY place) = 1)
-    SELECT pairs_in.*, first.model, first.score, said FROM pairs_in LEFT JOIN first USING (image_id, text_id)
-    LEFT JOIN (SELECT image_id, map(list(head), list(value)) AS said FROM heads_in GROUP BY ALL) USING (image_id)
+    WITH first AS (
+        SELECT image_id, text_id, model, value AS score FROM met
+        LEFT JOIN cosines_in c USING (image_id, text_id, model)
+        QUALIFY row_number() OVER (PARTITION BY image_id, text_id ORDER BY place) = 1)
+    SELECT pairs_in.*, first.model, first.score FROM pairs_in LEFT JOIN first USING (image_id, text_id)
     WHERE better_text IS NULL"""
 
 _SCORES = """
-    SELECT image_id, text_id, 'cosine' AS metric, model, score AS value FROM valued WHERE score IS NOT NULL
-    ORDER BY model, image_id, text_id"""
+    FROM cosines_in UNION ALL SELECT DISTINCT image_id, text_id, metric, model, value FROM metrics_in
+    ORDER BY metric, model, image_id, text_id"""
 
 
 def _cuts(con: duckdb.DuckDBPyConnection, rules: Rules, scorer: Scorer, *, alone: bool) -> list[_Cut]:
@@ -195,8 +235,8 @@ def _heard(said: Said) -> tuple[str, str, str]:
     return f"coalesce({value} < {bound} OR isnan({value}), true)", said.code, told
 
 
-def _judged(rules: Rules, cuts: Sequence[_Cut], said: Sequence[Said], *, scored: bool) -> str:
-    """SQL that holds each score against the cuts of its model, then caps pictures of a text and texts of a picture."""
+def _tested(cuts: Sequence[_Cut], said: Sequence[Said], *, scored: bool) -> str:
+    """SQL that holds each score against the cuts of its model, and what heads say against their bounds."""
     fails = []
     if scored:
         fails.append(("model IS NULL", "clip_score_low", "'no model for its language'"))
@@ -210,9 +250,17 @@ def _judged(rules: Rules, cuts: Sequence[_Cut], said: Sequence[Said], *, scored:
     reason = " ".join(f"WHEN {test} THEN '{code}'" for test, code, _ in fails)
     detail = " ".join(f"WHEN {test} THEN {told}" for test, _, told in fails)
     return f"""
-        WITH tested AS (SELECT *, {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed,
-                               {f"CASE {detail} END" if fails else "NULL::VARCHAR"} AS why FROM scored),
-        shown AS ({_capped("tested", "text_group", "image_id", rules.images_per_text, "pictures")}),
+        CREATE TEMP TABLE tested AS
+        SELECT s.* EXCLUDE (said), {f"CASE {reason} END" if fails else "NULL::VARCHAR"} AS failed,
+               {f"CASE {detail} END" if fails else "NULL::VARCHAR"} AS why
+        FROM (SELECT scored.*, said FROM scored LEFT JOIN
+              (SELECT image_id, map(list(head), list(value)) AS said FROM heads_in GROUP BY ALL) USING (image_id)) s"""
+
+
+def _judged(rules: Rules) -> str:
+    """SQL that caps pictures of a text and texts of a picture among the rows that nothing has turned away."""
+    return f"""
+        WITH shown AS ({_capped("tested", "text_group", "image_id", rules.images_per_text, "pictures")}),
         placed AS ({_capped("shown", "image_id", "text_id", rules.texts_per_image, "texts")})
         SELECT image_id, text_id, role, candidate_id, score, model, failed AS reason, why AS detail, better_text
         FROM placed

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from filters.pairwise.mixing import Ids, drawn, key_of
 from filters.pairwise.pool import Floats
 
-ONE_BELOW = np.nextafter(np.float32(1), np.float32(0))
+STAYS = float(np.nextafter(np.float32(1), np.float32(2)))
+"""The least value of `balanced` that stays: the first number of single precision above 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +31,21 @@ def counted(matches: Matches, entries: int) -> Ids:
 def balanced(
     ids: tuple[Ids, Ids], matches: Matches, names: Sequence[str], chance: NDArray[np.float64], seed: int
 ) -> Floats:
-    """Per pair the least u / p over the entries that it names, where p is the chance of an entry; infinite for none.
+    """Per pair the largest p / u over the entries that it names, where p is the chance of an entry; 0 for none.
 
     `ids` are those of the pairs' pictures and texts, `names` and `chance` are the entries'. u is drawn by the ids of
-    the pair and by the entry, so that the pairs under 1 are those of which some entry says u < p (MetaCLIP's
+    the pair and by the entry, so that the pairs above 1 are those of which some entry says u < p (MetaCLIP's
     metaclip/metaclip1/balancing.py), and the same ones in every order and for every longer list.
     """
     images, texts = ids
     keys = np.array([key_of(name) for name in names], np.int64)
-    chosen = drawn(seed, images[matches.pairs], texts[matches.pairs], keys[matches.entries]) / chance[matches.entries]
-    least = np.full(len(images), np.inf)
-    np.minimum.at(least, matches.pairs, chosen)
-    # one that is under 1 stays so in single precision
-    return np.where(least < 1, np.minimum(least.astype(np.float32), ONE_BELOW), least.astype(np.float32))
+    drawn_by = drawn(seed, images[matches.pairs], texts[matches.pairs], keys[matches.entries])
+    with np.errstate(divide="ignore"):
+        ratios = chance[matches.entries] / drawn_by
+    largest = np.zeros(len(images))
+    np.maximum.at(largest, matches.pairs, ratios)
+    # one that is above 1 stays so in single precision
+    return np.where(largest > 1, np.maximum(largest.astype(np.float32), np.float32(STAYS)), largest.astype(np.float32))
 
 
 def chances(counts: Ids, unspaced: NDArray[np.bool_], most: int, most_unspaced: int | None) -> NDArray[np.float64]:

@@ -18,13 +18,14 @@ from actors.copies.matching import match, match_jobs
 from actors.copies.shelves import write_shelves
 from filters.recipe import Copies
 from warehouse import copies, ledger, pairs, schemas, scores
+from warehouse.cuts import Policies
 from warehouse.files import files_of
 from warehouse.groups import Reach
 from warehouse.ids import content_id
 from warehouse.lake import prepare
 from warehouse.publish import ModelFacts, Release, Run, publish
 from warehouse.query import query
-from warehouse.scores import Scorer
+from warehouse.scores import Said, Scorer
 
 Row = dict[str, Any]
 
@@ -43,6 +44,7 @@ KINDS = {
 ROLES = ("query", "title", "surrounding", "alt")
 COPIES = Copies()
 EVERYTHING = scores.Rules(None, None, None, None)
+NO_POLICIES = Policies()
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -261,9 +263,7 @@ class World:
         embedded = (self.vectors(model, words),) if words else ()
         embeds = {shot.image_id: shot.vector for shot in seen.values() if shot and shot.vector and not shot.reason}
         pictured = (self.vectors(model, embeds),)
-        judged, scored, _ = scores.judge(
-            self.warehouse, made, [looked], pictured, embedded, scorer(model), [], rules, out
-        )
+        judged, scored, _ = self.judge(made, [looked], pictured, embedded, scorer(model), [], rules, out)
         told = ledger.make_ledger(self.warehouse, sifted, [looked], joined, judged, out, published=published)
         return Milled(
             ledger={row["candidate_id"]: row for row in self.rows_in(told)},
@@ -301,6 +301,22 @@ class World:
                 report="",
             ),
         )
+
+    def judge(
+        self,
+        pairs: str,
+        looked: Sequence[str],
+        pictures: Sequence[str],
+        texts: Sequence[str],
+        scorers: Sequence[Scorer],
+        said: Sequence[Said],
+        rules: scores.Rules,
+        out: Path,
+        policies: Policies = NO_POLICIES,
+    ) -> tuple[str, str, dict[str, float]]:
+        """Pairs scored by parts of vectors and judged: the names of both parts, and the frozen cuts."""
+        cosines = scores.score(self.warehouse, pairs, pictures, texts, scorers, out)
+        return scores.judge(self.warehouse, pairs, looked, cosines, scorers, said, rules, policies, out)
 
     def publish(self, milled: Milled, name: str | None = "first") -> None:
         publish(self.warehouse, milled.run, Release(name, {}, milled.counts, {}) if name else None)

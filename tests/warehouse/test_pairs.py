@@ -14,7 +14,7 @@ from warehouse import schemas
 from warehouse.ids import content_id
 from warehouse.lake import connect
 from warehouse.pairs import SURVIVOR, make_pairs, missing_pictures, missing_texts
-from warehouse.scores import Rules, Said, Scorer, judge
+from warehouse.scores import Rules, Said, Scorer
 
 if TYPE_CHECKING:
     from conftest import World
@@ -40,8 +40,7 @@ def _judge(
     pictures = {one: [1.0] for one in images}
     words = {n: [score] for n, score in enumerate(scores) if score is not None}
     out = world.folder()
-    name, _, cuts = judge(
-        world.warehouse,
+    name, _, cuts = world.judge(
         world.part(schemas.PAIRS, pairs),
         [],
         [world.vectors(model, pictures)],
@@ -125,7 +124,7 @@ def test_what_the_warehouse_has_embedded_is_not_asked_for_again_and_is_used(worl
     assert world.rows_in(left) == [{"text_id": 2, "norm": "text 2"}]
     assert missing_pictures(world.warehouse, pairs, [], [], scorer("m"), [], world.folder()) is None
     words, everything = [world.vectors("m", {2: [1.0]})], Rules(None, None, None, None)
-    name, _, _ = judge(world.warehouse, pairs, [], [], words, scorer("m"), [], everything, world.folder())
+    name, _, _ = world.judge(pairs, [], [], words, scorer("m"), [], everything, world.folder())
     assert [row["score"] for row in world.rows_in(name)] == [0.25, 0.5]
 
 
@@ -157,7 +156,7 @@ def _routed(world: World, rules: Rules) -> tuple[list[Row], list[Row], dict[str,
     pictures = [world.vectors(model, {one: [1.0] for one in languages}) for model in scores]
     texts = [world.vectors(model, {n: [score] for n, score in held.items()}) for model, held in scores.items()]
     part = world.part(schemas.PAIRS, pairs)
-    judged, scored, cuts = judge(world.warehouse, part, [], pictures, texts, scorers, [], rules, world.folder())
+    judged, scored, cuts = world.judge(part, [], pictures, texts, scorers, [], rules, world.folder())
     return world.rows_in(judged), world.rows_in(scored), cuts
 
 
@@ -200,7 +199,7 @@ def test_pictures_are_selected_by_the_least_value_of_a_head_of_this_run_or_an_ea
             (1, 'beauty', 'm', 'this', 1), (3, 'beauty', 'm', 'this', 6), (4, 'beauty', 'm', 'another', 9)""")
     pictures, texts = world.vectors("m", {n: [1.0] for n in range(1, 5)}), world.vectors("m", {1: [1.0]})
     rules, said = Rules(None, None, None, None), [Said("beauty", "this", "not_selected", 5.0)]
-    name, _, _ = judge(world.warehouse, pairs, looked, [pictures], [texts], scorer("m"), said, rules, world.folder())
+    name, _, _ = world.judge(pairs, looked, [pictures], [texts], scorer("m"), said, rules, world.folder())
     assert [(row["reason"], row["detail"]) for row in world.rows_in(name)] == [
         (None, None),
         ("not_selected", "beauty 4.50 < 5"),
@@ -229,7 +228,7 @@ def test_a_survivor_that_a_head_finds_unsafe_is_in_no_release(bare: World) -> No
     seen = [{"image_id": n, "heads": ["unsafe"], "head_values": [value]} for n, value in ((1, 0.5), (2, 0.4))]
     looked, pairs = [bare.part(schemas.LOOKED, seen)], bare.part(schemas.PAIRS, rows)
     said, rules = [Said("unsafe", "this", "image_unsafe", 0.5)], Rules(None, None, None, None)
-    name, _, _ = judge(bare.warehouse, pairs, looked, [], [], (), said, rules, bare.folder())
+    name, _, _ = bare.judge(pairs, looked, [], [], (), said, rules, bare.folder())
     assert [(row["reason"], row["detail"]) for row in bare.rows_in(name)] == [
         ("image_unsafe", "unsafe 0.50; under 0.5"),
         (None, None),
@@ -249,7 +248,7 @@ def test_the_cap_counts_the_texts_of_each_model_by_themselves(bare: World) -> No
     pictures = [bare.vectors(one.model, {1: [1.0]}) for one in scorers]
     texts = [bare.vectors("e", {0: [0.1], 1: [0.2]}), bare.vectors("w", {2: [0.8], 3: [0.9]})]
     part, rules = bare.part(schemas.PAIRS, rows), Rules(None, None, None, 1)
-    name, _, _ = judge(bare.warehouse, part, [], pictures, texts, scorers, [], rules, bare.folder())
+    name, _, _ = bare.judge(part, [], pictures, texts, scorers, [], rules, bare.folder())
     assert [row["reason"] for row in bare.rows_in(name)] == ["not_selected", None, "not_selected", None]
 
 
@@ -294,7 +293,7 @@ def test_a_near_copy_is_neither_embedded_nor_scored_nor_counted_in_a_fraction(ba
     assert [row["text_id"] for row in bare.rows_in(asked)] == [2, 3]
     pictures, texts = bare.vectors("m", {1: [1.0]}), bare.vectors("m", {1: [0.9], 2: [0.5], 3: [0.4]})
     rules = Rules(None, None, 0.5, None)
-    name, scored, cuts = judge(bare.warehouse, part, [], [pictures], [texts], (one,), [], rules, bare.folder())
+    name, scored, cuts = bare.judge(part, [], [pictures], [texts], (one,), [], rules, bare.folder())
     assert cuts == {"top_fraction_score": pytest.approx(0.4)}
     assert [row["text_id"] for row in bare.rows_in(scored)] == [2, 3]
     assert [(row["reason"], row["detail"]) for row in bare.rows_in(name)] == [
@@ -317,7 +316,7 @@ def test_the_best_pictures_of_a_text_and_its_near_copies_stay_under_the_cap(
     )
     rules = Rules(0.2 if model else None, None, None, None, images_per_text=2)
     part = bare.part(schemas.PAIRS, rows)
-    name, _, _ = judge(bare.warehouse, part, [], [pictures], [texts], scorer(model), [], rules, bare.folder())
+    name, _, _ = bare.judge(part, [], [pictures], [texts], scorer(model), [], rules, bare.folder())
     judged = {row["candidate_id"]: (row["reason"], row["detail"]) for row in bare.rows_in(name)}
     assert {one for one, (reason, _) in judged.items() if reason is None} == kept | (set() if model else {5})
     if model:
@@ -336,6 +335,6 @@ def test_what_a_picture_loses_to_the_cap_of_a_text_leaves_room_for_its_other_tex
     texts = bare.vectors("m", {1: [1, 0, 0], 2: [0, 1, 0], 3: [0, 0, 1]})
     rules = Rules(None, None, None, texts_per_image=1, images_per_text=2)
     part = bare.part(schemas.PAIRS, rows)
-    name, _, _ = judge(bare.warehouse, part, [], [pictures], [texts], scorer("m"), [], rules, bare.folder())
+    name, _, _ = bare.judge(part, [], [pictures], [texts], scorer("m"), [], rules, bare.folder())
     told = {(row["image_id"], row["text_id"]): row["detail"] for row in bare.rows_in(name)}
     assert told == {(7, 1): None, (8, 1): None, (9, 1): "3 > 2 pictures", (9, 2): None, (9, 3): "2 > 1 texts"}
