@@ -18,7 +18,7 @@ ROLE = "caption:"
 """Begins the role of a text that a model wrote; the captioner's name follows."""
 
 # one caption among all: the model's identity covers its weights, prompts and how samples are drawn
-_KEY = "image_id, model, prompt_language, sample"
+_KEY = "image_id, captioner, model, prompt_language, sample"
 _SAME = """c.image_id = d.image_id AND c.model = d.model AND c.sample = d.sample
            AND c.prompt_language IS NOT DISTINCT FROM d.prompt_language"""
 
@@ -234,7 +234,7 @@ def commit_captions(con: duckdb.DuckDBPyConnection, run_id: str, words: Sequence
     )
     con.execute("DELETE FROM lake.caption_checks WHERE run_id = $1", [run_id])
     con.execute(
-        f"""INSERT INTO lake.caption_checks BY NAME
-            SELECT DISTINCT $1 AS run_id, d.*, c.captioner FROM checks_in d JOIN words_in c ON {_SAME}""",
+        """INSERT INTO lake.caption_checks BY NAME
+            SELECT DISTINCT $1 AS run_id, * FROM checks_in""",
         [run_id],
     )

@@ -57,8 +57,8 @@ CAPTION_WORDS = (
     "objects VARCHAR[]"
 )
 CAPTION_CHECKS = (
-    "image_id BIGINT, model VARCHAR, prompt_language VARCHAR, sample INTEGER, text_id BIGINT, metric VARCHAR, "
-    "value DOUBLE, reason VARCHAR, detail VARCHAR"
+    "image_id BIGINT, captioner VARCHAR, model VARCHAR, prompt_language VARCHAR, sample INTEGER, text_id BIGINT, "
+    "metric VARCHAR, value DOUBLE, reason VARCHAR, detail VARCHAR"
 )
 LEDGER = (
     "candidate_id BIGINT, source_row BIGINT, url VARCHAR, outcome VARCHAR, stage VARCHAR, "

@@ -34,6 +34,7 @@ KINDS = {
     "VARCHAR": pa.string(),
     "INTEGER": pa.int32(),
     "FLOAT": pa.float32(),
+    "DOUBLE": pa.float64(),
     "BOOLEAN": pa.bool_(),
     "BLOB": pa.binary(),
     "BIGINT[]": pa.list_(pa.int64()),
