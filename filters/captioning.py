@@ -66,7 +66,6 @@ class Agreement(Section):
 class Objects(Section):
     """Objects that a caption names must be seen on its picture (CHAIR's question, by zero-shot tags)."""
 
-    vocabulary: str = Field(default="coco", description="a shipped list, or a TSV file of objects and their words")
     model: Name | None = Field(default=None, description="of `models`, which compares; null: the first")
     min_presence: float = Field(default=0.5, ge=0, le=1, description="least presence of each object named")
 
@@ -75,7 +74,6 @@ class Polling(Section):
     """A model that answers questions is asked about each object that a caption names (POPE)."""
 
     captioner: Name = Field(description="of `captioners`; one that takes prompts")
-    vocabulary: str = Field(default="coco", description="a shipped list, or a TSV file of objects and their words")
 
 
 class CaptionChecks(Section):
@@ -87,6 +85,9 @@ class CaptionChecks(Section):
     )
     characters: int | None = Field(default=300, ge=1, description="most characters")
     cut: bool = Field(default=False, description="whether captions may stay that were cut at the most tokens")
+    vocabulary: str = Field(
+        default="coco", description="of objects that captions are read for: a shipped list, or a TSV file"
+    )
     agreement: Agreement | None = None
     objects: Objects | None = None
     polling: Polling | None = None

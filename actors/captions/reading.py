@@ -1,0 +1,124 @@
+"""What captions say, without a model: their texts as they join the pairs, and what is wrong with their words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from actors.models.vectors import write
+from filters.captioning import CaptionChecks
+from filters.captions import judge_captions, measure_captions
+from filters.objects import Objects, load_objects
+from warehouse.ids import content_id
+
+WORDS = pa.schema(
+    {
+        "image_id": pa.int64(),
+        "captioner": pa.string(),
+        "model": pa.string(),
+        "prompt_language": pa.string(),
+        "sample": pa.int32(),
+        "prompt": pa.string(),
+        "seed": pa.int64(),
+        "raw": pa.string(),
+        "tokens": pa.int32(),
+        "ended": pa.bool_(),
+        "norm": pa.string(),
+        "language": pa.string(),
+        "text_id": pa.int64(),
+        "objects": pa.list_(pa.string()),
+    }
+)
+
+CHECKS = pa.schema(
+    {
+        "image_id": pa.int64(),
+        "captioner": pa.string(),
+        "model": pa.string(),
+        "prompt_language": pa.string(),
+        "sample": pa.int32(),
+        "text_id": pa.int64(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "reason": pa.string(),
+        "detail": pa.string(),
+    }
+)
+
+KEY = ("image_id", "captioner", "model", "prompt_language", "sample", "text_id")
+"""Of one caption, in both."""
+
+METRICS = {
+    "repetition": ("caption_repetitive",),
+    "characters": ("caption_too_long",),
+    "opening": ("caption_opening", "caption_empty"),
+}
+"""What is measured of words, each with the reasons that it gives."""
+
+
+class CaptionReader:
+    """Reads parts of captions by the checks of a recipe."""
+
+    def __init__(self, checks: CaptionChecks) -> None:
+        """ValueError where a list that the checks name cannot be read."""
+        self._checks = checks
+        asked = checks.objects is not None or checks.polling is not None
+        self._objects: Objects | None = load_objects(checks.vocabulary) if asked else None
+
+    def __call__(self, part: str, folder: Path) -> tuple[str, str]:
+        """Read a part of captions; the names of its parts of WORDS and of CHECKS, which are written to `folder`."""
+        captions = pq.read_table(part).rename_columns({"language": "prompt_language"})
+        written = captions.filter(pc.is_null(captions["reason"]))
+        failed = captions.filter(pc.is_valid(captions["reason"]))
+        raw = written["raw"].combine_chunks().cast(pa.string())
+        measured = measure_captions(raw, written["ended"].combine_chunks(), self._checks.openings)
+        norms = measured.column("norm").to_pylist()
+        words = pa.table(
+            {name: written[name] for name in WORDS.names if name in written.column_names}
+            | {
+                "norm": measured.column("norm"),
+                "language": measured.column("language"),
+                "text_id": pa.array([content_id(norm.encode()) for norm in norms], pa.int64()),
+                "objects": pa.array(self._named(norms), pa.list_(pa.string())),
+            },
+        ).select(WORDS.names)
+        checks = pa.concat_tables([self._checked(words, measured), _failures(failed)])
+        names = str(folder / f"words-{Path(part).name}"), str(folder / f"checks-{Path(part).name}")
+        for table, name in ((words, names[0]), (checks, names[1])):
+            write(table.cast(WORDS if table is words else CHECKS), name)
+        return names
+
+    def _named(self, norms: list[str]) -> list[list[str]] | list[None]:
+        """The objects that each text names, null where nobody asks."""
+        return [None] * len(norms) if self._objects is None else self._objects.mentions(norms)
+
+    def _checked(self, words: pa.Table, measured: pa.RecordBatch) -> pa.Table:
+        """A row a caption and metric; the reason for which a caption goes stands at the metric that gave it."""
+        reason, detail = judge_captions(measured, self._checks)
+        tables = []
+        for metric, reasons in METRICS.items():
+            mine = pc.fill_null(pc.is_in(reason, value_set=pa.array(reasons)), False)
+            numeric = metric != "opening"
+            columns = {name: words[name] for name in KEY} | {
+                "metric": pa.array([metric] * words.num_rows, pa.string()),
+                "value": measured.column(metric).cast(pa.float64()) if numeric else pa.nulls(len(mine), pa.float64()),
+                "reason": pc.if_else(mine, reason, None),
+                "detail": pc.if_else(mine, detail, None if numeric else measured.column("opening")),
+            }
+            tables.append(pa.table(columns).cast(CHECKS))
+        return pa.concat_tables(tables)
+
+
+def _failures(failed: pa.Table) -> pa.Table:
+    """A row for each picture that could not be captioned."""
+    told = {name: failed[name] for name in KEY if name != "text_id"} | {
+        "text_id": pa.nulls(failed.num_rows, pa.int64()),
+        "metric": pa.array(["written"] * failed.num_rows, pa.string()),
+        "value": pa.nulls(failed.num_rows, pa.float64()),
+        "reason": failed["reason"],
+        "detail": failed["detail"],
+    }
+    return pa.table(told).select(CHECKS.names).cast(CHECKS)
