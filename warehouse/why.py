@@ -93,7 +93,29 @@ def _picture(con: duckdb.DuckDBPyConnection, url: str | None) -> list[str]:
         if survivor is not None:
             facts.append(f"a copy of image {survivor} by {rule}, {near}")
         facts += _said(con, image)
+        facts += _captions(con, image)
     return facts
+
+
+def _captions(con: duckdb.DuckDBPyConnection, image: int) -> list[str]:
+    """What models wrote about a picture and what the latest checks say of it; nothing in an older warehouse."""
+    if "captions" not in tables_of(con):
+        return []
+    rows = con.execute(
+        """WITH latest AS (SELECT image_id, model, prompt_language, sample, reason, detail FROM caption_checks
+                           WHERE run_id = (SELECT arg_max(run_id, finished_at) FROM runs
+                                           WHERE run_id IN (SELECT run_id FROM caption_checks WHERE image_id = $1)))
+           SELECT c.captioner, c.norm, any_value(k.reason), any_value(k.detail) FROM captions c
+           LEFT JOIN latest k ON k.image_id = c.image_id AND k.model = c.model AND k.sample = c.sample
+                AND k.prompt_language IS NOT DISTINCT FROM c.prompt_language AND k.reason IS NOT NULL
+           WHERE c.image_id = $1 GROUP BY c.captioner, c.model, c.prompt_language, c.sample, c.norm
+           ORDER BY c.captioner, c.prompt_language, c.sample""",
+        [image],
+    ).fetchall()
+    return [
+        f"caption by {captioner} {norm!r}: " + ("may stay" if reason is None else f"{reason} ({detail})")
+        for captioner, norm, reason, detail in rows
+    ]
 
 
 def _said(con: duckdb.DuckDBPyConnection, image: int) -> list[str]:
@@ -114,7 +136,7 @@ def _said(con: duckdb.DuckDBPyConnection, image: int) -> list[str]:
 
 def _pairs(con: duckdb.DuckDBPyConnection, candidate: int) -> list[str]:
     rows = con.execute(
-        """SELECT t.norm, p.role, s.value, s.model, list(DISTINCT r.release) FILTER (r.release IS NOT NULL)
+        """SELECT t.norm, p.role, s.metric, s.value, s.model, list(DISTINCT r.release) FILTER (r.release IS NOT NULL)
            FROM pairs p JOIN texts t USING (text_id) LEFT JOIN scores s USING (image_id, text_id)
            LEFT JOIN release_pairs r USING (image_id, text_id, role)
            WHERE p.candidate_id = $1 GROUP BY ALL ORDER BY p.role""",
@@ -122,7 +144,7 @@ def _pairs(con: duckdb.DuckDBPyConnection, candidate: int) -> list[str]:
     ).fetchall()
     return [
         f"pair {role} {norm!r}"
-        + (f": cosine {value:.4f} by {model[:8]}" if value is not None else "")
+        + (f": {metric} {value:.4f} by {(model or 'no model')[:8]}" if value is not None else "")
         + (f", in {', '.join(sorted(names))}" if names else ", in no release")
-        for norm, role, value, model, names in rows
+        for norm, role, metric, value, model, names in rows
     ]

@@ -21,6 +21,7 @@ from warehouse.captions import (
 )
 from warehouse.ids import content_id
 from warehouse.publish import Captioned
+from warehouse.why import explain
 
 if TYPE_CHECKING:
     from conftest import Milled, Row, World
@@ -214,3 +215,9 @@ def test_a_release_holds_captions_by_role_and_weight_and_rows_keep_their_fate(wo
     ]
     assert world.ask("SELECT candidate_id FROM pairs WHERE role = 'caption:coca'") == [(None,)]
     assert {row["outcome"] for row in milled.ledger.values()} == {"kept"}
+    told = {
+        one.about.split(": ")[1]: one.facts
+        for one in (*explain(world.warehouse, row=1), *explain(world.warehouse, row=2))
+    }
+    assert "caption by coca 'a bus': may stay" in told["http://h/a"]
+    assert "caption by coca 'a cat': caption_repetitive (0.9 too much)" in told["http://h/b"]
