@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from filters.chosen import Kind, chosen, hint
 from filters.concepts import concepts_file, load_concepts, names_a_file, shipped_concepts
+from filters.policies import files_of, with_files
 from filters.recipe import PACE, Recipe, RecipeError
 
 __all__ = ["RecipeError", "load_recipe", "recipe_fingerprint", "shipped"]
@@ -77,6 +78,9 @@ def recipe_fingerprint(recipe: Recipe) -> str:
         del values["captions"]  # recipes keep the fingerprint that they had before there were captions, and policies
     if not recipe.select.policies:
         del values["select"]["policies"]
+    for place, policy in enumerate(recipe.select.policies):
+        found = {name: _digest(f"select.policies[{place}].{name}", file) for name, file in files_of(policy).items()}
+        values["select"]["policies"][place] = with_files(policy, found).model_dump(mode="json")
     canonical = json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -117,6 +121,12 @@ def _validated(values: dict[str, Any], folder: Path) -> Recipe:
     texts = tuple(_anchored(entry, folder) for entry in recipe.texts.filters)
     heads = tuple(head.model_copy(update={"file": _beside(folder, head.file)}) for head in recipe.heads)
     changed = {"texts": recipe.texts.model_copy(update={"filters": texts}), "heads": heads}
+    if recipe.select.policies:
+        policies = tuple(
+            with_files(one, {name: _beside(folder, file) for name, file in files_of(one).items()})
+            for one in recipe.select.policies
+        )
+        changed["select"] = recipe.select.model_copy(update={"policies": policies})
     if recipe.tags is not None and names_a_file(recipe.tags.concepts):
         tags = recipe.tags.model_copy(update={"concepts": _beside(folder, recipe.tags.concepts)})
         changed["tags"] = tags
@@ -163,6 +173,10 @@ def _explained(error: ValidationError) -> RecipeError:
         section = _section(first["loc"][:-1])
         known = list(section.model_fields) if section else []
         return RecipeError(key, f"unknown key{more}", hint(str(first["loc"][-1]), known))
+    if first["type"] == "union_tag_invalid":
+        known = [one.strip(" '") for one in first["ctx"]["expected_tags"].split(",")]
+        asked = str(first["ctx"]["tag"])
+        return RecipeError(f"{key}.{_KIND}", f"there is no {_KIND} {asked!r}{more}", hint(asked, known))
     problem = first["msg"].removeprefix("Value error, ")
     value = "" if first["type"] in ("missing", "value_error") else f", not {first['input']!r:.80}"
     return RecipeError(key, problem + value + more)
@@ -170,18 +184,29 @@ def _explained(error: ValidationError) -> RecipeError:
 
 def _section(loc: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model that validates the mapping at this place of a recipe."""
-    section: type[BaseModel] = Recipe
+    found: list[type[BaseModel]] = [Recipe]
     for part in loc:
         if isinstance(part, int):
             continue
-        field = section.model_fields.get(str(part))
-        annotation = field.annotation if field else None
-        choices = get_args(annotation) or (annotation,)
-        inner = next((one for one in choices if isinstance(one, type) and issubclass(one, BaseModel)), None)
-        if inner is None:
+        if len(found) > 1:  # one of several kinds, of which the place names the one that was asked for
+            found = [one for one in found if part in get_args(one.model_fields[_KIND].annotation)]
+            continue
+        field = found[0].model_fields.get(str(part))
+        found = list(_sections_in(field.annotation)) if field else []
+        if not found:
             return None
-        section = inner
-    return section
+    return found[0] if len(found) == 1 else None
+
+
+_KIND = "policy"
+"""The key that tells which of several kinds a section is."""
+
+
+def _sections_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections_in(inner)
 
 
 def _by_content(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -108,3 +109,26 @@ Policy = Annotated[
     MutualTop1 | NegCLIPLoss | NormSim | Clusters | Balance | BestSource | Words, Field(discriminator="policy")
 ]
 """One of an ordered list: measures are of the whole pool, cuts are made one after the other."""
+
+
+def files_of(policy: Policy) -> dict[str, str]:
+    """The files that a policy names, by the keys under which it does."""
+    match policy:
+        case Balance():
+            return {"entries": policy.entries}
+        case Words():
+            return {"words": policy.words}
+        case Clusters() | NormSim():
+            target = {"target.vectors": policy.target.vectors} if policy.target.vectors is not None else {}
+            return ({"cells": policy.cells} if isinstance(policy, Clusters) else {}) | target
+        case _:
+            return {}
+
+
+def with_files(policy: Policy, files: Mapping[str, str]) -> Policy:
+    """The same policy with these in the place of the files that it names."""
+    told = {name: file for name, file in files.items() if "." not in name}
+    if "target.vectors" in files and isinstance(policy, Clusters | NormSim):
+        target = policy.target.model_copy(update={"vectors": files["target.vectors"]})
+        return policy.model_copy(update=told | {"target": target})
+    return policy.model_copy(update=told)

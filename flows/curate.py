@@ -247,7 +247,9 @@ def _pairs(plan: Plan, parts: _Parts) -> None:
         parts.embedded = embed_texts(plan, made, [parts.texts])
         said.append(f"{rows_of([made])} pairs to judge")
     with step("select") as said:
-        parts.judged, parts.scores, parts.cuts = judge_pairs(plan, made, parts.looked, parts.vectors, parts.embedded)
+        parts.judged, parts.scores, parts.cuts = judge_pairs(
+            plan, made, parts.looked, parts.vectors, parts.embedded, [parts.texts]
+        )
         said += [f"{name} {value:.4f}" for name, value in parts.cuts.items()] or ["no cut"]
 
 

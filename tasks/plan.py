@@ -25,6 +25,7 @@ from filters.load import load_recipe, recipe_fingerprint
 from filters.pictures import Unsafe
 from filters.recipe import Fetch, Recipe, contact_missing
 from tasks.memory import check_memory
+from tasks.policies import check_policies
 from warehouse.errors import WarehouseError
 from warehouse.ids import fingerprint
 from warehouse.ingest import check_source, source_hash
@@ -140,6 +141,7 @@ def make_plan(
     path = check_source(source)
     models = found_models(loaded)
     heads, tags = heads_facts(loaded, models), tags_facts(loaded, models)
+    check_policies(loaded, warehouse, [model.identity for model in models])
     captioners = found_captioners(loaded)
     check_memory(memory_asked(models, captioners))
     check_disk(warehouse)

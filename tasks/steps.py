@@ -11,10 +11,11 @@ from prefect.cache_policies import NO_CACHE
 
 from filters.chosen import boilerplate, chosen
 from tasks.plan import Plan
-from warehouse import ingest, ledger, pairs, publish, scores, sift
-from warehouse.cuts import Policies
+from tasks.policies import Ground, measured
+from warehouse import cuts, ingest, ledger, pairs, publish, scores, sift
 from warehouse.lake import prepare
 from warehouse.near_texts import Near
+from warehouse.pool import write_pool
 
 INGEST_VERSION = "1"
 
@@ -50,13 +51,26 @@ def make_pairs(plan: Plan, sifted: str, texts: str, looked: Sequence[str], joine
 
 @task(name="select", cache_policy=NO_CACHE)
 def judge_pairs(
-    plan: Plan, made: str, looked: Sequence[str], vectors: Sequence[str], embedded: Sequence[str]
+    plan: Plan,
+    made: str,
+    looked: Sequence[str],
+    vectors: Sequence[str],
+    embedded: Sequence[str],
+    words: Sequence[str] = (),
 ) -> tuple[str, str, dict[str, float]]:
-    """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts)."""
-    rules = scores.Rules(**plan.recipe.select.model_dump(exclude={"min_heads", "policies"}))
+    """Score the pairs and hold them against the recipe: (judged pairs, all scores, frozen cuts).
+
+    `words` are the parts of the texts, which some policies read.
+    """
     cosines = scores.score(plan.warehouse, made, vectors, embedded, plan.scorers, plan.folder)
+    asked = plan.recipe.select
+    policies = cuts.Policies()
+    if asked.policies:
+        pool = write_pool(plan.warehouse, made, cosines, plan.scorers, plan.folder)
+        policies = measured(asked.policies, Ground(plan.warehouse, plan.work, pool, vectors, embedded, words))
+    rules = scores.Rules(**asked.model_dump(exclude={"min_heads", "policies"}))
     return scores.judge(
-        plan.warehouse, made, looked, cosines, plan.scorers, plan.listened, rules, Policies(), plan.folder
+        plan.warehouse, made, looked, cosines, plan.scorers, plan.listened, rules, policies, plan.folder
     )
 
 

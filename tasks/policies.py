@@ -1,0 +1,282 @@
+"""Policies of a recipe over the pool of a run: each measure is made of what is stored, once, and kept as a part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.models.heads import Cells, HeadError, load_head
+from actors.models.places import file_sha256
+from filters.pairwise.balance import STAYS, Matches, balanced, chances, counted
+from filters.pairwise.entries import Entries
+from filters.pairwise.mixing import Ids
+from filters.pairwise.mutual import mutual_top1
+from filters.pairwise.nearness import normsim
+from filters.pairwise.negative import negative_loss
+from filters.pairwise.pool import Floats, Pool
+from filters.policies import (
+    Balance,
+    BestSource,
+    Clusters,
+    MutualTop1,
+    NegCLIPLoss,
+    NormSim,
+    Policy,
+    Target,
+    Words,
+    files_of,
+)
+from filters.recipe import Recipe, RecipeError
+from warehouse import cuts
+from warehouse.ids import fingerprint
+from warehouse.pool import PoolFile, matrix, read_pool, stored, texts_of, write_metric
+from warehouse.targets import check_target, target_key, target_vectors
+
+OF_TEXTS = (Balance, Words)
+"""Policies that read texts only: they have a value for pairs without a score too, and need no model."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where measures find what they need: parts of vectors and of texts, else the warehouse; `work` keeps them."""
+
+    warehouse: str
+    work: Path
+    pool: PoolFile
+    pictures: Sequence[str] = ()
+    texts: Sequence[str] = ()
+    words: Sequence[str] = ()
+
+
+def measured(policies: Sequence[Policy], ground: Ground) -> cuts.Policies:
+    """The policies as the warehouse asks them, and the parts of their measures; what is there is not made again."""
+    asked: list[cuts.Cut | cuts.BestSource] = []
+    metrics: list[str] = []
+    with _Bench(ground) as bench:
+        for place, policy in enumerate(policies):
+            if isinstance(policy, BestSource):
+                asked.append(cuts.BestSource(policy.margin))
+                continue
+            earlier = sum(one.policy == policy.policy for one in policies[:place])
+            name = metric_of(policy, ground, bench.models)
+            asked.append(_cut(policy, policy.policy + (str(earlier + 1) if earlier else ""), name))
+            metrics.append(_part(policy, name, bench))
+    return cuts.Policies(tuple(asked), tuple(dict.fromkeys(metrics)))
+
+
+def check_policies(recipe: Recipe, warehouse: str, models: Sequence[str]) -> None:
+    """Raise RecipeError, HeadError or WarehouseError where a policy cannot be followed; `models` are identities."""
+    for place, policy in enumerate(recipe.select.policies):
+        key = f"select.policies[{place}]"
+        for name, file in files_of(policy).items():
+            if not Path(file).is_file():
+                raise RecipeError(f"{key}.{name}", f"there is no file {file}", HOW_TO_GET[name])
+        if not models and not isinstance(policy, OF_TEXTS):
+            advice = "name a `model`, or keep to: balance, words"
+            raise RecipeError(key, f"{policy.policy} needs the scores of a model, and the recipe has none", advice)
+        if isinstance(policy, Clusters) and cells_of(policy.cells).model not in models:
+            raise RecipeError(key, f"the cells {policy.cells} are of a model that the recipe does not name")
+        if isinstance(policy, NormSim | Clusters):
+            for model in models if isinstance(policy, NormSim) else [cells_of(policy.cells).model]:
+                check_target(warehouse, *_place(policy.target), model)
+
+
+HOW_TO_GET = {
+    "entries": "a text file with an entry a line; docs/policies.md says where MetaCLIP's is and how to make one",
+    "words": "a text file with a word a line; docs/policies.md says how to make ImageNet's out of WordNet",
+    "cells": "write it with `zeromill cells`, out of a release and by the recipe's model; see docs/heads.md",
+    "target.vectors": "a Parquet file with a column `vector`; docs/policies.md says how to write one",
+}
+"""What to do about a file of a policy that is not there."""
+
+
+def metric_of(policy: Policy, ground: Ground, models: Sequence[str]) -> str:
+    """The name of a measure: it carries all that its values are made of beside the ids of a pair."""
+    pool = f"pool-{ground.pool.key}"
+    match policy:
+        case MutualTop1():
+            return f"mutual_top1:{policy.group}:s{policy.seed}:{pool}"
+        case NegCLIPLoss():
+            return f"negcliploss:t{policy.temperature:g}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{pool}"
+        case NormSim():
+            keys = [target_key(ground.warehouse, *_place(policy.target), model) for model in models]
+            return f"normsim:{policy.norm}:{'+'.join(dict.fromkeys(keys))}"
+        case Clusters():
+            model = cells_of(policy.cells).model
+            cells = file_sha256(Path(policy.cells))[:16]
+            return f"clusters:{cells}:{target_key(ground.warehouse, *_place(policy.target), model)}"
+        case Balance():
+            bounds = f"t{policy.most}:u{policy.most_unspaced or 'tail'}"
+            return f"balance:{file_sha256(Path(policy.entries))[:16]}:{bounds}:s{policy.seed}:{pool}"
+        case Words():
+            return f"words:{file_sha256(Path(policy.words))[:16]}"
+        case BestSource():
+            return "cosine"
+
+
+def cells_of(file: str) -> Cells:
+    """The cells in a file; HeadError where it holds another head."""
+    head = load_head(file)
+    if not isinstance(head, Cells):
+        raise HeadError(f"The head {file} has no cells, but one value a picture.\nWrite it with `zeromill cells`.")
+    return head
+
+
+def _cut(policy: Policy, key: str, metric: str) -> cuts.Cut:
+    match policy:
+        case NegCLIPLoss():
+            return cuts.Cut(key, metric, "clip_score_low", policy.min, policy.fraction, policy.of)
+        case NormSim():
+            return cuts.Cut(key, metric, "not_selected", policy.min, policy.fraction, policy.of)
+        case MutualTop1():
+            return cuts.Cut(key, metric, "not_mutual", 1.0)
+        case Balance():
+            return cuts.Cut(key, metric, "not_selected", STAYS)
+        case _:
+            return cuts.Cut(key, metric, "not_selected", 1.0)
+
+
+def _part(policy: Policy, metric: str, bench: _Bench) -> str:
+    """The part of SCORES with the measure of every pair; it is made where no run before has made it."""
+    ground = bench.ground
+    file = ground.work / "metrics" / f"{fingerprint(metric, ground.pool.key)}.parquet"
+    if file.exists() or stored(ground.warehouse, ground.pool, metric, str(file), every=isinstance(policy, OF_TEXTS)):
+        return str(file)
+    tables = [write_metric(metric, model, ids, values) for model, ids, values in _values(policy, bench)]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.writing")
+    pq.write_table(pa.concat_tables([write_metric(metric, "", _NONE, []), *tables]), aside, compression="zstd")
+    aside.replace(file)
+    return str(file)
+
+
+_NONE = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def _values(policy: Policy, bench: _Bench) -> Iterator[tuple[str, tuple[Ids, Ids], Floats]]:
+    """By model the ids of the pairs that have a value, and the values."""
+    if isinstance(policy, OF_TEXTS):
+        yield from _of_texts(policy, bench)
+        return
+    for model in bench.models:
+        yield model, bench.ids[model], _of_vectors(policy, bench, model)
+
+
+def _of_vectors(policy: Policy, bench: _Bench, model: str) -> Floats:
+    match policy:
+        case MutualTop1():
+            return mutual_top1(bench.pool(model), policy.group, policy.seed)
+        case NegCLIPLoss():
+            return negative_loss(bench.pool(model), policy.temperature, policy.batch, policy.rounds, policy.seed)
+        case NormSim():
+            target = bench.target(policy.target, model)
+            rows, pictures = bench.pictures(model, model)
+            return normsim(pictures, target, policy.norm)[rows]
+        case Clusters():
+            cells = cells_of(policy.cells)
+            hit = np.unique(cells.values(bench.target(policy.target, cells.model)))
+            rows, pictures = bench.pictures(model, cells.model)
+            hits = np.isin(cells.values(pictures), hit) & pictures.any(1)
+            values: Floats = hits.astype(np.float32)[rows]
+            return values
+        case _:
+            raise TypeError(f"{policy.policy} is measured by no vectors")
+
+
+def _of_texts(policy: Balance | Words, bench: _Bench) -> Iterator[tuple[str, tuple[Ids, Ids], Floats]]:
+    """The values of all pairs, which are one pool whatever their models, by model."""
+    models = sorted(bench.ids)
+    images, texts = (np.concatenate([bench.ids[model][side] for model in models] or [_NONE[0]]) for side in (0, 1))
+    values = _balance(policy, images, texts, bench) if isinstance(policy, Balance) else _words(policy, texts, bench)
+    start = 0
+    for model in models:
+        end = start + len(bench.ids[model][0])
+        yield model, bench.ids[model], values[start:end]
+        start = end
+
+
+def _balance(policy: Balance, images: Ids, texts: Ids, bench: _Bench) -> Floats:
+    entries = Entries.read(Path(policy.entries).read_text(encoding="utf-8"))
+    known, rows = np.unique(texts, return_inverse=True)
+    found: list[Ids] = [np.empty(0, np.int64)] * len(known)
+    for text_id, norm in bench.norms():
+        found[np.searchsorted(known, text_id)] = np.array(entries.found(norm), np.int64)
+    named = [found[row] for row in rows]
+    matches = Matches(
+        np.repeat(np.arange(len(rows)), [len(one) for one in named]),
+        np.concatenate([np.empty(0, np.int64), *named]),
+    )
+    counts = counted(matches, len(entries.names))
+    chance = chances(counts, np.array(entries.unspaced, bool), policy.most, policy.most_unspaced)
+    return balanced((images, texts), matches, entries.names, chance, policy.seed)
+
+
+def _words(policy: Words, texts: Ids, bench: _Bench) -> Floats:
+    listed = frozenset(Path(policy.words).read_text(encoding="utf-8").casefold().split())
+    known = np.unique(texts)
+    has = np.zeros(len(known), np.float32)
+    for text_id, norm in bench.norms():
+        has[np.searchsorted(known, text_id)] = not listed.isdisjoint(norm.casefold().split())
+    values: Floats = has[np.searchsorted(known, texts)]
+    return values
+
+
+def _place(target: Target) -> tuple[str, str]:
+    """What kind of target it is, and its name."""
+    ((kind, name),) = target.model_dump(exclude_none=True).items()
+    return kind, name
+
+
+@dataclass
+class _Bench:
+    """What the measures of one pool share: its ids by model, and vectors in files that are gone when it is left."""
+
+    ground: Ground
+    numbers: Iterator[int] = field(default_factory=count)
+    matrices: dict[tuple[str, str, str], tuple[Ids, Floats]] = field(default_factory=dict)
+
+    def __enter__(self) -> _Bench:
+        self.ground.work.mkdir(parents=True, exist_ok=True)
+        self.folder = TemporaryDirectory(prefix="policies-", dir=self.ground.work)
+        self.ids = read_pool(self.ground.pool)
+        self.models = [model for model in self.ids if model]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.matrices.clear()
+        self.folder.cleanup()
+
+    def pool(self, model: str) -> Pool:
+        """The pairs of the model with the vectors of both sides."""
+        images, texts = self.ids[model]
+        picture_rows, pictures = self.pictures(model, model)
+        text_rows, words = self._rows("text", model, model, texts)
+        return Pool(images, texts, pictures, picture_rows, words, text_rows)
+
+    def pictures(self, of: str, model: str) -> tuple[Ids, Floats]:
+        """Where the pictures of the pairs of the model `of` are in the vectors that `model` made of them."""
+        return self._rows("picture", of, model, self.ids[of][0])
+
+    def target(self, target: Target, model: str) -> Floats:
+        """The vectors of a target."""
+        return target_vectors(self.ground.warehouse, *_place(target), model)
+
+    def norms(self) -> Iterator[tuple[int, str]]:
+        """Every text of the pool by its id."""
+        for batch in texts_of(self.ground.warehouse, self.ground.words, self.ground.pool):
+            yield from zip(batch.column("text_id").to_pylist(), batch.column("norm").to_pylist(), strict=True)
+
+    def _rows(self, subject: str, of: str, model: str, ids: Ids) -> tuple[Ids, Floats]:
+        if (subject, of, model) not in self.matrices:
+            known, rows = np.unique(ids, return_inverse=True)
+            parts = self.ground.pictures if subject == "picture" else self.ground.texts
+            file = Path(self.folder.name) / f"{next(self.numbers)}.f32"
+            self.matrices[subject, of, model] = rows, matrix(self.ground.warehouse, subject, parts, known, model, file)
+        return self.matrices[subject, of, model]
