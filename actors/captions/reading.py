@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,18 +81,19 @@ class CaptionReader:
             {name: written[name] for name in WORDS.names if name in written.column_names}
             | {
                 "norm": measured.column("norm"),
-                "language": measured.column("language"),
+                "language": _language(measured.column("language"), written["prompt_language"].combine_chunks()),
                 "text_id": pa.array([content_id(norm.encode()) for norm in norms], pa.int64()),
                 "objects": pa.array(self._named(norms), pa.list_(pa.string())),
             },
         ).select(WORDS.names)
         checks = pa.concat_tables([self._checked(words, measured), _failures(failed)])
+        folder.mkdir(parents=True, exist_ok=True)
         names = str(folder / f"words-{Path(part).name}"), str(folder / f"checks-{Path(part).name}")
-        for table, name in ((words, names[0]), (checks, names[1])):
-            write(table.cast(WORDS if table is words else CHECKS), name)
+        write(words.cast(WORDS), names[0])
+        write(checks, names[1])
         return names
 
-    def _named(self, norms: list[str]) -> list[list[str]] | list[None]:
+    def _named(self, norms: Sequence[str]) -> Sequence[Sequence[str] | None]:
         """The objects that each text names, null where nobody asks."""
         return [None] * len(norms) if self._objects is None else self._objects.mentions(norms)
 
@@ -110,6 +112,11 @@ class CaptionReader:
             }
             tables.append(pa.table(columns).cast(CHECKS))
         return pa.concat_tables(tables)
+
+
+def _language(told: pa.StringArray, asked: pa.StringArray) -> pa.StringArray:
+    """What a text is in; of one too short to tell, what its prompt was in."""
+    return pc.if_else(pc.and_(pc.equal(told, "und"), pc.is_valid(asked)), asked, told)
 
 
 def _failures(failed: pa.Table) -> pa.Table:
