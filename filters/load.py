@@ -11,8 +11,11 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from filters.captioning import Captions
+from filters.captions import load_openings, openings_file, shipped_openings
 from filters.chosen import Kind, chosen, hint
 from filters.concepts import concepts_file, load_concepts, names_a_file, shipped_concepts
+from filters.objects import load_objects, objects_file, shipped_objects
 from filters.policies import files_of, with_files
 from filters.recipe import PACE, Recipe, RecipeError
 
@@ -57,6 +60,7 @@ def load_recipe(name_or_path: str) -> Recipe:
         for section, kind in _FILTERS.items():
             _check_filters(recipe, section, kind)
         _check_concepts(recipe)
+        _check_caption_lists(recipe)
     except RecipeError as error:
         raise RecipeError(error.key, error.problem, error.hint, file) from error
     return recipe
@@ -76,6 +80,10 @@ def recipe_fingerprint(recipe: Recipe) -> str:
         values["tags"]["concepts"] = _digest("tags.concepts", concepts_file(recipe.tags.concepts))
     if recipe.captions is None:
         del values["captions"]  # recipes keep the fingerprint that they had before there were captions, and policies
+    else:
+        values["captions"]["checks"] |= {
+            name: _digest(f"captions.checks.{name}", file) for name, file in _caption_lists(recipe.captions).items()
+        }
     if not recipe.select.policies:
         del values["select"]["policies"]
     for place, policy in enumerate(recipe.select.policies):
@@ -130,7 +138,25 @@ def _validated(values: dict[str, Any], folder: Path) -> Recipe:
     if recipe.tags is not None and names_a_file(recipe.tags.concepts):
         tags = recipe.tags.model_copy(update={"concepts": _beside(folder, recipe.tags.concepts)})
         changed["tags"] = tags
+    if recipe.captions is not None:
+        changed["captions"] = _captions_beside(folder, recipe.captions)
     return recipe.model_copy(update=changed)
+
+
+def _captions_beside(folder: Path, captions: Captions) -> Captions:
+    """The section with the lists of its checks, where they are files, found from the recipe's folder."""
+    checks = captions.checks
+    named = {"openings": checks.openings, "vocabulary": checks.vocabulary}
+    own = {name: _beside(folder, one) for name, one in named.items() if one is not None and names_a_file(one)}
+    return captions.model_copy(update={"checks": checks.model_copy(update=own)})
+
+
+def _caption_lists(captions: Captions) -> dict[str, Traversable]:
+    """The lists that the checks of captions read, by their keys."""
+    checks = captions.checks
+    lists = {} if checks.openings is None else {"openings": openings_file(checks.openings)}
+    asked = checks.objects is not None or checks.polling is not None
+    return lists | ({"vocabulary": objects_file(checks.vocabulary)} if asked else {})
 
 
 def _anchored(entry: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -159,6 +185,19 @@ def _check_concepts(recipe: Recipe) -> None:
     except ValueError as error:
         advice = f"shipped: {', '.join(shipped_concepts())}; or the path of a TSV file"
         raise RecipeError("tags.concepts", str(error), advice) from error
+
+
+def _check_caption_lists(recipe: Recipe) -> None:
+    if recipe.captions is None:
+        return
+    readers = {"openings": (load_openings, shipped_openings), "vocabulary": (load_objects, shipped_objects)}
+    for key in _caption_lists(recipe.captions):
+        read, known = readers[key]
+        try:
+            read(getattr(recipe.captions.checks, key))
+        except ValueError as error:
+            advice = f"shipped: {', '.join(known())}; or the path of a TSV file"
+            raise RecipeError(f"captions.checks.{key}", str(error), advice) from error
 
 
 def _explained(error: ValidationError) -> RecipeError:

@@ -13,6 +13,7 @@ from filters.recipe import Fetch, Recipe, contact_missing, fetch_facts
 from filters.text import measure
 
 Save = Callable[[str], str]
+HERE = "path: models/one"
 
 
 @pytest.fixture
@@ -187,6 +188,34 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
         ("name: a\nfetch: {stores: ['file:///data/../']}\n", ["fetch.stores"]),
         ("name: a\nfetch: {stores: ['https://h/a/']}\n", ["fetch.stores", "not of the web"]),
         ("name: a\nfetch: {per_host: 0}\n", ["fetch.per_host"]),
+        ("name: a\ncaptions: {captioners: []}\n", ["captions.captioners", "at least 1"]),
+        (f"name: a\ncaptions: {{captioners: [{{{HERE}, endpoint: 'http://h/v1'}}]}}\n", ["is one of", "`endpoint`"]),
+        ("name: a\ncaptions: {captioners: [{endpoint: 'http://h/v1'}]}\n", ["captioners[0]", "the `model` that it"]),
+        (
+            "name: a\ncaptions: {captioners: [{endpoint: 'http://me:secret@h/v1', model: q}]}\n",
+            ["captioners[0].endpoint", "ZEROMILL_CAPTION_KEY"],
+        ),
+        (f"name: a\ncaptions: {{captioners: [{{{HERE}}}, {{{HERE}}}]}}\n", ["two captioners", "`name`"]),
+        (f"name: a\ncaptions: {{captioners: [{{{HERE}}}], keep: 1}}\n", ["captions.keep", "name a model"]),
+        (
+            f"name: a\ncaptions: {{captioners: [{{{HERE}}}], checks: {{openings: no.tsv}}}}\n",
+            ["captions.checks.openings", "no.tsv", "shipped: common"],
+        ),
+        (
+            f"name: a\nmodel: {{{HERE}}}\ncaptions: {{captioners: [{{{HERE}}}], checks: "
+            "{objects: {}, vocabulary: no-such}}\n",
+            ["captions.checks.vocabulary", "no-such", "coco"],
+        ),
+        (
+            f"name: a\nmodel: {{{HERE}}}\ncaptions: {{captioners: [{{{HERE}}}], checks: "
+            "{agreement: {model: other, min_score: 0.2}}}\n",
+            ["captions.checks.agreement.model", "clip"],
+        ),
+        (
+            f"name: a\nmodel: {{{HERE}}}\ncaptions: {{captioners: [{{{HERE}}}], keep: 1, checks: "
+            "{agreement: {model: clip, min_score: 0.2}}}\n",
+            ["captions.keep", "second model"],
+        ),
         ("name: a\n2: b\n", ["mine.yaml"]),
         ("name: a\nabout: !!python/object:os.system {}\n", ["line 2"]),
         ("? [a]\n: b\n", ["mine.yaml"]),
@@ -195,6 +224,28 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
 def test_what_is_wrong_is_said_in_three_lines(saved: Save, text: str, parts: list[str]) -> None:
     said = message(saved, text)
     assert [part for part in parts if part not in said] == []
+
+
+def test_a_password_in_an_endpoint_is_not_repeated(saved: Save) -> None:
+    text = "name: a\ncaptions: {captioners: [{endpoint: 'http://me:hunter2@h/v1', model: q}]}\n"
+    assert "hunter2" not in message(saved, text)
+
+
+def test_a_list_of_captions_counts_by_its_content(saved: Save, tmp_path: Path) -> None:
+    lists = [tmp_path / "one.tsv", tmp_path / "two.tsv"]
+    for file in lists:
+        file.write_text("# id: mine\n# version: 1\nbehold\tstrip\n", "utf-8")
+    prints = [_fingerprint_with_openings(saved, file.name) for file in lists]
+    assert len(set(prints)) == 1
+    lists[1].write_text("# id: mine\n# version: 1\nlook\tstrip\n", "utf-8")
+    assert _fingerprint_with_openings(saved, "two.tsv") != prints[0]
+
+
+def _fingerprint_with_openings(saved: Save, file: str) -> str:
+    checks = f"{{openings: ./{file}}}"
+    return recipe_fingerprint(
+        load_recipe(saved(f"name: a\ncaptions: {{captioners: [{{{HERE}}}], checks: {checks}}}\n"))
+    )
 
 
 def test_an_unknown_recipe_lists_those_that_are_shipped(tmp_path: Path) -> None:
