@@ -76,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _curate(_command(commands, "curate", "mill a log into a published release", "app.run:curate"))
+    _plan(_command(commands, "plan", "say what milling a log would come to, by a sample of it", "app.plan:plan"))
     _refetch(_command(commands, "refetch", "ask again what failed for a while, into a new release", "app.run:refetch"))
     _train(_command(commands, "train", "train on a published release", "app.run:train"))
     _sql(_command(commands, "sql", "ask the warehouse; without a query: a prompt", "app.ask:sql"))
@@ -139,6 +140,18 @@ def _curate(made: argparse.ArgumentParser) -> None:
     _run_of(made)
 
 
+def _plan(made: argparse.ArgumentParser) -> None:
+    made.add_argument("source", metavar="SOURCE", help="a log (.parquet, .csv, .tsv, .jsonl, each also .gz)")
+    made.add_argument("--recipe", default="zero", metavar="R", help="a shipped name or a YAML file (default: zero)")
+    made.add_argument("--sample", type=_count, default=1000, metavar="N", help="rows that are drawn (default: 1000)")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of the draw: another one draws other rows")
+    made.add_argument(
+        "--price", action="append", default=[], metavar="DEVICE=USD", help="an hour of `here`, or of a known device"
+    )
+    made.add_argument("--to", type=Path, metavar="DIR", help="write the funnel as a page into this folder")
+    _machine(made)
+
+
 def _refetch(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "past", nargs="?", metavar="RELEASE", help="whose run; default: the latest run, published or held back"
@@ -149,6 +162,11 @@ def _refetch(made: argparse.ArgumentParser) -> None:
 def _run_of(made: argparse.ArgumentParser) -> None:
     """What a run is told, whatever it mills."""
     made.add_argument("--release", metavar="NAME", help="default: source, recipe and a fingerprint")
+    _machine(made)
+
+
+def _machine(made: argparse.ArgumentParser) -> None:
+    """Whom a run may ask, and what of the machine it may take."""
     made.add_argument(
         "--allow-host", action="append", default=[], metavar="HOST:PORT", help="a private address that may be asked"
     )

@@ -1,0 +1,1 @@
+"""How far pair scores agree with people."""
