@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from filters.section import Section
+from filters.section import LanguageCode, Section
 
 Seed = Annotated[int, Field(default=0, ge=0, lt=1 << 63, description="of what is drawn by the ids of pairs")]
 Of = Annotated[
@@ -98,6 +98,15 @@ class BestSource(Section):
     margin: float = Field(default=0, description="by which a synthetic text must be ahead")
 
 
+class Text(Section):
+    """Pairs stay whose text is in a language and long enough: DataComp's rules, over a pool that has all texts."""
+
+    policy: Literal["text"]
+    languages: tuple[LanguageCode, ...] | None = Field(default=None, min_length=1, description="null: all")
+    parts: int = Field(default=0, ge=0, description="least, between white space")
+    characters: int = Field(default=0, ge=0, description="least, of any kind")
+
+
 class Words(Section):
     """Pairs stay whose text has a word of a list, between white space, in any case."""
 
@@ -106,7 +115,7 @@ class Words(Section):
 
 
 Policy = Annotated[
-    MutualTop1 | NegCLIPLoss | NormSim | Clusters | Balance | BestSource | Words, Field(discriminator="policy")
+    MutualTop1 | NegCLIPLoss | NormSim | Clusters | Balance | BestSource | Text | Words, Field(discriminator="policy")
 ]
 """One of an ordered list: measures are of the whole pool, cuts are made one after the other."""
 

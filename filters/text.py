@@ -58,11 +58,15 @@ class Filename(TextFilter):
 class TooShort(TextFilter):
     """So many Han characters or so many words are long enough; less of both adds up (2 Han and 1 word at 4 and 2).
 
-    Words are runs of letters and digits; digits alone are no text. Scripts without spaces count as Han does.
+    Words are runs of letters and digits; digits alone are no text. Scripts without spaces count as Han does. Beside
+    that, or with 0 of either instead of it, DataComp's rule: a text has so many `parts` between white space, and so
+    many `characters` of any kind (its basic filter: 3 and 6).
     """
 
-    han: int = Field(default=4, ge=1, description="characters of Han or another script without spaces")
-    words: int = Field(default=2, ge=1, description="words of other scripts")
+    han: int = Field(default=4, ge=0, description="characters of Han or another script without spaces; 0: not asked")
+    words: int = Field(default=2, ge=0, description="words of other scripts; 0: not asked")
+    parts: int = Field(default=0, ge=0, description="between white space")
+    characters: int = Field(default=0, ge=0, description="of any kind, white space too")
 
     @property
     def reason(self) -> Literal["text_too_short"]:
@@ -71,10 +75,17 @@ class TooShort(TextFilter):
 
     def rejects(self, batch: pa.RecordBatch) -> pa.StringArray:
         """Null where the text may stay, else its counts and the bounds."""
-        unspaced, words = counts(batch.column("norm"))
+        norm = batch.column("norm")
+        unspaced, words = counts(norm)
         short = pc.less(pc.add(pc.multiply(unspaced, self.words), pc.multiply(words, self.han)), self.han * self.words)
         bound = f" words; at least {self.han} Han characters or {self.words} words"
-        return said(short, [unspaced, " Han characters and ", words, bound])
+        told = said(short, [unspaced, " Han characters and ", words, bound])
+        for least, found, things in (
+            (self.parts, pc.count_substring_regex(norm, r"\S+"), "parts between white space"),
+            (self.characters, pc.utf8_length(norm), "characters"),
+        ):
+            told = pc.coalesce(told, said(pc.less(found, least), [found, f" {things} < {least}"]))
+        return told
 
 
 class TooLong(TextFilter):

@@ -30,6 +30,7 @@ from filters.policies import (
     NormSim,
     Policy,
     Target,
+    Text,
     Words,
     files_of,
 )
@@ -39,7 +40,7 @@ from warehouse.ids import fingerprint
 from warehouse.pool import PoolFile, matrix, read_pool, stored, texts_of, write_metric
 from warehouse.targets import check_target, target_key, target_vectors
 
-OF_TEXTS = (Balance, Words)
+OF_TEXTS = (Balance, Text, Words)
 """Policies that read texts only: they have a value for pairs without a score too, and need no model."""
 
 
@@ -79,7 +80,7 @@ def check_policies(recipe: Recipe, warehouse: str, models: Sequence[str]) -> Non
             if not Path(file).is_file():
                 raise RecipeError(f"{key}.{name}", f"there is no file {file}", HOW_TO_GET[name])
         if not models and not isinstance(policy, OF_TEXTS):
-            advice = "name a `model`, or keep to: balance, words"
+            advice = "name a `model`, or keep to: balance, text, words"
             raise RecipeError(key, f"{policy.policy} needs the scores of a model, and the recipe has none", advice)
         if isinstance(policy, Clusters) and cells_of(policy.cells).model not in models:
             raise RecipeError(key, f"the cells {policy.cells} are of a model that the recipe does not name")
@@ -117,6 +118,8 @@ def metric_of(policy: Policy, ground: Ground, models: Sequence[str]) -> str:
             return f"balance:{file_sha256(Path(policy.entries))[:16]}:{bounds}:s{policy.seed}:{pool}"
         case Words():
             return f"words:{file_sha256(Path(policy.words))[:16]}"
+        case Text():
+            return f"text:{'+'.join(policy.languages or ['any'])}:p{policy.parts}:c{policy.characters}"
         case BestSource():
             return "cosine"
 
@@ -190,11 +193,11 @@ def _of_vectors(policy: Policy, bench: _Bench, model: str) -> Floats:
             raise TypeError(f"{policy.policy} is measured by no vectors")
 
 
-def _of_texts(policy: Balance | Words, bench: _Bench) -> Iterator[tuple[str, tuple[Ids, Ids], Floats]]:
+def _of_texts(policy: Balance | Text | Words, bench: _Bench) -> Iterator[tuple[str, tuple[Ids, Ids], Floats]]:
     """The values of all pairs, which are one pool whatever their models, by model."""
     models = sorted(bench.ids)
     images, texts = (np.concatenate([bench.ids[model][side] for model in models] or [_NONE[0]]) for side in (0, 1))
-    values = _balance(policy, images, texts, bench) if isinstance(policy, Balance) else _words(policy, texts, bench)
+    values = _balance(policy, images, texts, bench) if isinstance(policy, Balance) else _holds(policy, texts, bench)
     start = 0
     for model in models:
         end = start + len(bench.ids[model][0])
@@ -206,7 +209,7 @@ def _balance(policy: Balance, images: Ids, texts: Ids, bench: _Bench) -> Floats:
     entries = Entries.read(Path(policy.entries).read_text(encoding="utf-8"))
     known, rows = np.unique(texts, return_inverse=True)
     found: list[Ids] = [np.empty(0, np.int64)] * len(known)
-    for text_id, norm in bench.norms():
+    for text_id, norm, _ in bench.norms():
         found[np.searchsorted(known, text_id)] = np.array(entries.found(norm), np.int64)
     named = [found[row] for row in rows]
     matches = Matches(
@@ -218,14 +221,24 @@ def _balance(policy: Balance, images: Ids, texts: Ids, bench: _Bench) -> Floats:
     return balanced((images, texts), matches, entries.names, chance, policy.seed)
 
 
-def _words(policy: Words, texts: Ids, bench: _Bench) -> Floats:
-    listed = frozenset(Path(policy.words).read_text(encoding="utf-8").casefold().split())
+def _holds(policy: Text | Words, texts: Ids, bench: _Bench) -> Floats:
+    """1 for the pairs whose text is what is asked for, else 0."""
+    listed = _listed(policy.words) if isinstance(policy, Words) else frozenset()
     known = np.unique(texts)
-    has = np.zeros(len(known), np.float32)
-    for text_id, norm in bench.norms():
-        has[np.searchsorted(known, text_id)] = not listed.isdisjoint(norm.casefold().split())
-    values: Floats = has[np.searchsorted(known, texts)]
+    holds = np.zeros(len(known), np.float32)
+    for text_id, norm, language in bench.norms():
+        if isinstance(policy, Words):
+            held = not listed.isdisjoint(norm.casefold().split())
+        else:
+            spoken = policy.languages is None or language in policy.languages
+            held = spoken and len(norm.split()) >= policy.parts and len(norm) >= policy.characters
+        holds[np.searchsorted(known, text_id)] = held
+    values: Floats = holds[np.searchsorted(known, texts)]
     return values
+
+
+def _listed(file: str) -> frozenset[str]:
+    return frozenset(Path(file).read_text(encoding="utf-8").casefold().split())
 
 
 def _place(target: Target) -> tuple[str, str]:
@@ -268,10 +281,10 @@ class _Bench:
         """The vectors of a target."""
         return target_vectors(self.ground.warehouse, *_place(target), model)
 
-    def norms(self) -> Iterator[tuple[int, str]]:
-        """Every text of the pool by its id."""
+    def norms(self) -> Iterator[tuple[int, str, str]]:
+        """Every text of the pool: its id, norm and language."""
         for batch in texts_of(self.ground.warehouse, self.ground.words, self.ground.pool):
-            yield from zip(batch.column("text_id").to_pylist(), batch.column("norm").to_pylist(), strict=True)
+            yield from zip(*(batch.column(name).to_pylist() for name in ("text_id", "norm", "language")), strict=True)
 
     def _rows(self, subject: str, of: str, model: str, ids: Ids) -> tuple[Ids, Floats]:
         if (subject, of, model) not in self.matrices:

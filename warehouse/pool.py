@@ -114,15 +114,15 @@ def _unfolded(vectors: pa.ListArray) -> NDArray[np.float32]:
 
 
 def texts_of(warehouse: str, parts: Sequence[str], pool: PoolFile) -> Iterator[pa.RecordBatch]:
-    """`text_id` and `norm` of every text of the pool, from the parts and else from the warehouse."""
+    """`text_id`, `norm` and `language` of every text of the pool, from the parts and else from the warehouse."""
     with connect(warehouse) as con:
         view(con, "pool", [pool.file], COLUMNS)
-        view(con, "told", parts, "text_id BIGINT, norm VARCHAR")
+        view(con, "told", parts, "text_id BIGINT, norm VARCHAR, language VARCHAR")
         yield from con.execute(
             """WITH wanted AS (SELECT DISTINCT text_id FROM pool),
-               own AS (SELECT text_id, min(norm) AS norm FROM told SEMI JOIN wanted USING (text_id)
+               own AS (SELECT text_id, min(norm) AS norm, min(language) AS language FROM told SEMI JOIN wanted USING (text_id)
                        WHERE norm IS NOT NULL GROUP BY text_id)
                FROM own UNION ALL
-               SELECT text_id, min(norm) FROM lake.texts SEMI JOIN wanted USING (text_id)
+               SELECT text_id, min(norm), min(language) FROM lake.texts SEMI JOIN wanted USING (text_id)
                WHERE text_id NOT IN (SELECT text_id FROM own) GROUP BY text_id"""
         ).to_arrow_reader(ROWS)

@@ -9,11 +9,22 @@ import pytest
 
 from filters.chosen import boilerplate, chosen, first_reasons
 from filters.load import RecipeError, load_recipe, recipe_fingerprint, shipped
+from filters.policies import files_of
 from filters.recipe import Fetch, Recipe, contact_missing, fetch_facts
 from filters.text import measure
 
 Save = Callable[[str], str]
 HERE = "path: models/one"
+BASELINES = (
+    "no_filter",
+    "basic",
+    "clip_score",
+    "clip_score_b32",
+    "laion2b",
+    "text_based",
+    "image_based",
+    "image_based_clip_score",
+)
 
 
 @pytest.fixture
@@ -39,9 +50,46 @@ def message(saved: Save, text: str) -> str:
 
 def test_every_shipped_recipe_loads_under_its_own_name() -> None:
     assert {"zero", "unscored", "deduplicate", "demo"} <= set(shipped())
-    for name in shipped():
-        assert load_recipe(name).name == name
-    assert len({recipe_fingerprint(load_recipe(name)) for name in shipped()}) == len(shipped())
+    recipes = [load_recipe(name) for name in shipped()]
+    assert [recipe.name for recipe in recipes] == list(shipped())
+    whole = [recipe for recipe in recipes if not any(map(files_of, recipe.select.policies))]
+    assert len({recipe_fingerprint(recipe) for recipe in whole}) == len(whole) >= len(recipes) - 3
+
+
+def test_datacomps_baselines_are_shipped_with_their_rules() -> None:
+    fraction, least = (
+        {name: getattr(load_recipe(f"datacomp_{name}").select, key) for name in BASELINES}
+        for key in ("top_fraction", "min_score")
+    )
+    assert {name: value for name, value in fraction.items() if value} == {
+        "clip_score": 0.3,
+        "image_based_clip_score": 0.3,
+    }
+    assert {name: value for name, value in least.items() if value} == {"clip_score_b32": 0.25, "laion2b": 0.28}
+    policies = {name: [one.policy for one in load_recipe(f"datacomp_{name}").select.policies] for name in BASELINES}
+    assert {name: kinds for name, kinds in policies.items() if kinds} == {
+        "text_based": ["words"],
+        "image_based": ["text", "clusters"],
+        "image_based_clip_score": ["text", "clusters"],
+    }
+    pictures = chosen(load_recipe("datacomp_basic").pictures.filters, "picture")
+    assert [one.reason for one in pictures] == ["image_too_small", "image_aspect"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "stays"),
+    [
+        ("a b c", False),  # 5 characters
+        ("aa b c", True),  # 6 characters and 3 words
+        ("aaaaa bbbbb", False),  # 2 words
+        ("1 2 3 4", True),  # theirs asks for no letters
+    ],
+)
+def test_datacomps_basic_filter_counts_as_theirs_does(raw: str, stays: bool) -> None:
+    short = next(
+        one for one in chosen(load_recipe("datacomp_basic").texts.filters, "text") if one.reason == "text_too_short"
+    )
+    assert short.rejects(measure(pa.array([raw]))).is_null().to_pylist() == [stays]
 
 
 def test_unscored_is_zero_without_model_and_cut() -> None:
@@ -170,7 +218,7 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
         ("name: a\ntexts:\n  filters:\n    - text_pii\n", ["texts.filters[0]", "dictionary"]),
         ("name: a\ntexts:\n  filters:\n    - {han: 3}\n", ["texts.filters[0].filter", "text_too_short"]),
         ("name: a\ntexts:\n  filters:\n    - {filter: image_blank}\n", ["no filter 'image_blank' for a text"]),
-        ("name: a\ntexts:\n  filters:\n    - {filter: text_too_short, han: 0}\n", ["texts.filters[0].han", "greater"]),
+        ("name: a\ntexts:\n  filters:\n    - {filter: text_too_short, han: -1}\n", ["texts.filters[0].han", "greater"]),
         ("name: a\ntexts:\n  filters:\n    - {filter: text_filename, a: 0}\n", ["text_filename has no settings"]),
         ("name: a\ntexts:\n  filters:\n    - {filter: text_sensitive, list: no.tsv}\n", ["texts.filters[0]", "no.tsv"]),
         (

@@ -159,6 +159,18 @@ def test_words_of_a_list_keep_a_pair_in_any_case(bench: Bench) -> None:
     assert _kept(bench.judge([(1, n) for n in (1001, 1002, 1003)], [asked])[0]) == [0]
 
 
+def test_rules_for_texts_are_those_of_datacomp_over_a_pool_that_has_them_all(bench: Bench) -> None:
+    bench.hold(_unit([[1, 0]]), _unit([[1, 0]] * 5))
+    bench.say({1001: "a b c", 1002: "aa b c", 1003: "红色汽车 停在 路边", 1004: "aaaaa bbbbb", 1005: "one two three"})
+    with connect(bench.warehouse) as con:
+        con.execute(
+            "UPDATE lake.texts SET language = CASE text_id WHEN 1003 THEN 'zh' WHEN 1005 THEN 'und' ELSE 'en' END"
+        )
+    pairs = [(1, n) for n in range(1001, 1006)]
+    assert _kept(bench.judge(pairs, [{"policy": "text", "languages": ["en"], "parts": 3, "characters": 6}])[0]) == [1]
+    assert _kept(bench.judge(pairs, [{"policy": "text", "parts": 3, "characters": 6}])[0]) == [1, 2, 4]
+
+
 def test_pairs_of_frequent_entries_stay_by_chance_and_those_of_none_never(bench: Bench) -> None:
     bench.hold(_unit([[1, 0]] * 300), _unit([[1, 0]] * 3))
     bench.say({1001: "a red car", 1002: "红色汽车", 1003: "nothing of it"})
