@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from actors.pictures.look import Looked, Looker, Looking, LookJob
 from actors.pictures.readout import TagList
 from actors.pictures.seen import SCHEMA as SEEN
 from tasks.memory import needed
-from tasks.parts import HUNG_S, Seats, make_parts
+from tasks.parts import HUNG_S, Job, Seats, make_parts
 from tasks.plan import Plan
 from tasks.pool import SetAside, cpus, gpus, memory, node_cpus, run_pool
 from warehouse.ids import fingerprint
@@ -151,21 +151,27 @@ def _tag_list(plan: Plan) -> TagList | None:
     if plan.recipe.tags is None or plan.tags is None:
         return None
     file = plan.part("tags", TAG_VERSION, plan.tags.list, plan.tags.model)
-    if not Path(file).exists():
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        model = plan.models[0]
-        seats = seats_of(plan, (model,))
-        job = TagJob(plan.recipe.tags.concepts, file)
-        for _, done in run_pool(
-            partial(Tagger, model), [job], workers=1, cpus_each=seats.cpus, gpus_each=seats.gpus, limit_s=HUNG_S
-        ):
-            if isinstance(done, SetAside):
-                raise TagsFailed(f"The list of concepts {plan.tags.list} {done.why}.\nFree memory, then run again.")
+    embed_list(plan, plan.models[0], Tagger, TagJob(plan.recipe.tags.concepts, file), plan.tags.list)
     return TagList(file, plan.recipe.tags.top)
 
 
+def embed_list(
+    plan: Plan, model: FoundModel, tagger: Callable[[FoundModel], Callable[[Job], str]], job: Job, called: str
+) -> None:
+    """Have one actor write the vectors of a list, where they are not there yet; TagsFailed where it cannot."""
+    if Path(job.out).exists():
+        return
+    Path(job.out).parent.mkdir(parents=True, exist_ok=True)
+    seats = seats_of(plan, (model,))
+    for _, done in run_pool(
+        partial(tagger, model), [job], workers=1, cpus_each=seats.cpus, gpus_each=seats.gpus, limit_s=HUNG_S
+    ):
+        if isinstance(done, SetAside):
+            raise TagsFailed(f"The list {called} {done.why}.\nFree memory, then run again.")
+
+
 class TagsFailed(Exception):
-    """A list of concepts took its actor down again and again; the message says what to do next."""
+    """A list of concepts or objects took its actor down again and again; the message says what to do next."""
 
 
 def _jobs(plan: Plan, looking: Looking, parts: Sequence[str]) -> list[LookJob]:

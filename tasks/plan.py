@@ -179,7 +179,14 @@ def found_captioners(recipe: Recipe) -> tuple[FoundCaptioner, ...]:
         return ()
     from actors.models.captioners.finding import find_captioner
 
-    return tuple(map(find_captioner, recipe.captions.captioners))
+    found = tuple(map(find_captioner, recipe.captions.captioners))
+    polling = recipe.captions.checks.polling
+    if polling is not None and not next(one for one in found if one.name == polling.captioner).answers:
+        raise PlanError(
+            f"captions.checks.polling asks the captioner {polling.captioner}, which answers no questions.\n"
+            "Name a chat model or an endpoint there, or drop the check."
+        )
+    return found
 
 
 def memory_asked(models: Sequence[FoundModel], captioners: Sequence[FoundCaptioner]) -> dict[str, int]:

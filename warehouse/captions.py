@@ -25,7 +25,7 @@ _SAME = """c.image_id = d.image_id AND c.model = d.model AND c.sample = d.sample
 
 @dataclass(frozen=True)
 class Wanted:
-    """A part of fetched pictures, and a Parquet file of `url` and `image_id` of those in it that want captions."""
+    """A part of fetched pictures, and a Parquet file of `url` and `image_id` of those in it that somebody asks about."""
 
     fetched: str
     pictures: str
@@ -50,36 +50,63 @@ def pictures_wanted(
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
-        view(con, "looked", looked, schemas.LOOKED)
-        con.execute(_WANTED, [model])
-        found = [Wanted(part, file) for part in fetched if (file := _in_part(con, part, out)) is not None]
-        con.execute("DELETE FROM wanted WHERE url IS NOT NULL")
-        earlier = write_survivors(con, out)
-        if earlier is not None:
-            con.execute(f"UPDATE wanted SET url = {quoted(SURVIVOR)} || image_id")
-            found += [Wanted(earlier, file) for file in [_in_part(con, earlier, out)] if file is not None]
+        con.execute(
+            """CREATE TEMP TABLE asked AS SELECT DISTINCT image_id FROM pairs_in
+               WHERE image_id NOT IN (SELECT image_id FROM lake.captions WHERE model = $1)""",
+            [model],
+        )
+        return _by_part(con, looked, fetched, out)
+
+
+def captions_to_poll(
+    warehouse: str,
+    words: Sequence[str],
+    checks: Sequence[str],
+    looked: Sequence[str],
+    fetched: Sequence[str],
+    out: Path,
+) -> list[Wanted]:
+    """The captions that no check has turned away and that name objects, by the parts that hold their pictures' bytes.
+
+    The files have the columns of CAPTION_CHECKS' key, `language` and `objects` besides.
+    """
+    with connect(warehouse) as con:
+        _views(con, words, checks)
+        con.execute(f"""CREATE TEMP TABLE asked AS SELECT {_KEY}, text_id, language, objects FROM staying
+                        WHERE len(objects) > 0""")
+        return _by_part(con, looked, fetched, out)
+
+
+def _by_part(con: duckdb.DuckDBPyConnection, looked: Sequence[str], fetched: Sequence[str], out: Path) -> list[Wanted]:
+    """The rows of the table `asked`, which has an `image_id`, by the parts that hold the bytes of its pictures."""
+    view(con, "looked", looked, schemas.LOOKED)
+    con.execute(_PLACED)
+    found = [Wanted(part, file) for part in fetched if (file := _in_part(con, part, out)) is not None]
+    con.execute("DELETE FROM wanted WHERE url IS NOT NULL")
+    earlier = write_survivors(con, out)
+    if earlier is not None:
+        con.execute(f"UPDATE wanted SET url = {quoted(SURVIVOR)} || image_id")
+        found += [Wanted(earlier, file) for file in [_in_part(con, earlier, out)] if file is not None]
     return found
 
 
-_WANTED = f"""
+_PLACED = f"""
     CREATE TEMP TABLE wanted AS
-    WITH stands AS (SELECT DISTINCT image_id FROM pairs_in
-                    WHERE image_id NOT IN (SELECT image_id FROM lake.captions WHERE model = $1)),
-    urls AS (SELECT image_id, min(url) AS url FROM looked
-             WHERE reason IS NULL AND image_id IS NOT NULL AND NOT starts_with(url, {quoted(SURVIVOR)})
-             GROUP BY image_id)
-    SELECT image_id, url FROM stands LEFT JOIN urls USING (image_id)"""
+    WITH urls AS (SELECT image_id, min(url) AS url FROM looked
+                  WHERE reason IS NULL AND image_id IS NOT NULL AND NOT starts_with(url, {quoted(SURVIVOR)})
+                  GROUP BY image_id)
+    SELECT asked.*, url FROM asked LEFT JOIN urls USING (image_id)"""
 
 
 def _in_part(con: duckdb.DuckDBPyConnection, part: str, out: Path) -> str | None:
-    """Write which of the wanted pictures lie in a fetched part; None where none does. Named by part and pictures."""
+    """Write which of the wanted rows are of a fetched part; None where none is. Named by the part and the rows."""
     view(con, "held", [part], "url VARCHAR")
-    rows = "SELECT url, image_id FROM held JOIN wanted USING (url)"
-    ids = [str(row[0]) for row in con.execute(f"SELECT image_id FROM ({rows}) ORDER BY image_id").fetchall()]
-    if not ids:
+    rows = "SELECT wanted.* FROM wanted WHERE url IN (SELECT url FROM held) ORDER BY ALL"
+    told = [str(row) for row in con.execute(rows).fetchall()]
+    if not told:
         return None
-    file = out / f"{Path(part).stem}-{fingerprint(*ids)}.parquet"
-    return str(file) if file.exists() else write(con, f"{rows} ORDER BY image_id", str(file))
+    file = out / f"{Path(part).stem}-{fingerprint(*told)}.parquet"
+    return str(file) if file.exists() else write(con, rows, str(file))
 
 
 def captions_known(warehouse: str, pairs: str, models: Sequence[str], out: Path) -> str:
@@ -175,6 +202,20 @@ def _agreement(asked: Agreeing) -> str:
                  FROM words_in w JOIN cosines USING (image_id, text_id) LEFT JOIN natives USING (image_id))
         SELECT {_KEY}, text_id, 'agreement' AS metric, cosine AS value,
                CASE WHEN why IS NOT NULL THEN 'caption_disagrees' END AS reason, why AS detail FROM held"""
+
+
+def caption_pictures(
+    warehouse: str, words: Sequence[str], checks: Sequence[str], pictures: Sequence[str], model: str, out: Path
+) -> str:
+    """Write the captions that no check has turned away, the objects that they name and their pictures' vectors by
+    `model`: the columns of CAPTION_CHECKS' key, `objects` and `vector`, null where there is none."""
+    with connect(warehouse) as con:
+        _views(con, words, checks)
+        view(con, "pictures_in", pictures, schemas.VECTORS)
+        rows = f"""SELECT {_KEY}, text_id, objects, vector FROM staying
+                   LEFT JOIN (SELECT subject_id, vector FROM ({vectors_of("picture", "pictures_in")})
+                              WHERE model = {quoted(model)}) ON subject_id = image_id"""
+        return write(con, rows, str(out / "caption-pictures.parquet"))
 
 
 def keep_best(
