@@ -35,7 +35,8 @@ PREPROCESS = {
     "interpolation": "bicubic",
     "resize_mode": "squash",
 }
-MERGES = CONFIG["text_cfg"]["vocab_size"] - 514  # 256 bytes, each also as a word's end, and two marks
+BYTES = 514  # tokens that no merge makes: 256 bytes, each also as a word's end, and two marks
+MERGES = CONFIG["text_cfg"]["vocab_size"] - BYTES
 ATTRIBUTES: tuple[Attribute, ...] = get_args(Attribute)
 CHINESE = sorted(
     {colour[0] for colour in COLOURS.values()}
@@ -43,7 +44,8 @@ CHINESE = sorted(
     | {size[0] for size in SIZES.values()}
     | {shape[1] for shape in SHAPES.values()}
     | {count[1] for count in COUNTS.values()}
-    | {"背景", "上的", "和", "，", "有"},
+    | {"背景", "上的", "和", "，", "有"}
+    | {"一张", "的照片", "的图片"},  # of actors.models.concepts.TEMPLATES
     key=lambda word: (-len(word), word),
 )
 BRIEF: tuple[Attribute, ...] = ("colour", "shape", "count")  # what a query speaks of
@@ -69,14 +71,14 @@ def train(folder: Path, scenes: int, steps: int, seed: int = SEED, batch: int = 
     from actors.models.open_clip_model import load_tokenizer
 
     folder.mkdir(parents=True, exist_ok=True)
-    write_merges(folder / "bpe_simple_vocab.txt.gz", learn_merges(_corpus(seed, 2000), MERGES))
+    write_merges(folder / "bpe_simple_vocab.txt.gz", learn_merges(corpus(seed, 2000), MERGES))
     told = {"model_cfg": CONFIG, "preprocess_cfg": PREPROCESS}
     (folder / "open_clip_config.json").write_text(json.dumps(told, indent=1) + "\n")
     torch.manual_seed(seed)
     model = open_clip.CLIP(**CONFIG)
     tokenizer = load_tokenizer(folder)
     _fit(model, tokenizer, make_lesson(scenes, seed), steps, batch, seed)
-    _save(model, folder / "open_clip_model.safetensors")
+    save(model, folder / "open_clip_model.safetensors")
 
 
 def make_lesson(scenes: int, seed: int) -> Lesson:
@@ -89,7 +91,8 @@ def make_lesson(scenes: int, seed: int) -> Lesson:
         edits = [first.edited(rng, rng.choice(BRIEF if is_brief else ATTRIBUTES)) for _ in range(GROUP - 1)]
         drawn += [first, *edits]
         brief += [is_brief] * GROUP
-    pixels = [_shrunk(scene.draw(rng.choice((64, 96, 128, 160)))) for scene in drawn]
+    side = CONFIG["vision_cfg"]["image_size"]
+    pixels = [shrunk(scene.draw(rng.choice((64, 96, 128, 160))), side) for scene in drawn]
     return Lesson(drawn, brief, np.stack(pixels))
 
 
@@ -168,11 +171,7 @@ def auc(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> float:
 def _fit(model: Any, tokenizer: Any, lesson: Lesson, steps: int, batch: int, seed: int) -> None:
     import torch
 
-    plain = [p for p in model.parameters() if p.ndim < 2]
-    heavy = [p for p in model.parameters() if p.ndim >= 2]
-    groups = [{"params": plain, "weight_decay": 0.0}, {"params": heavy, "weight_decay": 0.05}]
-    optimiser = torch.optim.AdamW(groups, lr=1.2e-3, betas=(0.9, 0.98))
-    pace = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share(step, steps))
+    optimiser, pace = optimise(model, steps)
     rng, started = random.Random(seed + 1), time.monotonic()
     model.train()
     for step in range(steps):
@@ -188,16 +187,32 @@ def _fit(model: Any, tokenizer: Any, lesson: Lesson, steps: int, batch: int, see
             print(f"step {step}/{steps} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
 
 
-def _draw_batch(lesson: Lesson, rng: random.Random, groups: int) -> tuple[torch.Tensor, list[str]]:
+def optimise(model: Any, steps: int) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, and its pace over `steps` steps: a short warm-up, then a cosine to nothing."""
     import torch
 
+    plain = [p for p in model.parameters() if p.ndim < 2]
+    heavy = [p for p in model.parameters() if p.ndim >= 2]
+    groups = [{"params": plain, "weight_decay": 0.0}, {"params": heavy, "weight_decay": 0.05}]
+    optimiser = torch.optim.AdamW(groups, lr=1.2e-3, betas=(0.9, 0.98))
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share(step, steps))
+
+
+def normalised(pixels: NDArray[np.uint8], rng: random.Random) -> torch.Tensor:
+    """Pictures (n, h, w, 3) as the model takes them (n, 3, h, w), each a little brighter or darker."""
+    import torch
+
+    lit = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    light = torch.tensor([rng.uniform(0.9, 1.1) for _ in pixels]).view(-1, 1, 1, 1)
+    mean, std = (torch.tensor(PREPROCESS[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
+    return ((lit * light).clamp(0, 1) - mean) / std
+
+
+def _draw_batch(lesson: Lesson, rng: random.Random, groups: int) -> tuple[torch.Tensor, list[str]]:
     firsts = rng.sample(range(0, len(lesson.scenes), GROUP), groups)
     rows = [first + place for first in firsts for place in range(GROUP)]
     texts = [_text(lesson, row, rng) for row in rows]
-    pixels = torch.from_numpy(lesson.pixels[rows]).permute(0, 3, 1, 2).float() / 255
-    light = torch.tensor([rng.uniform(0.9, 1.1) for _ in rows]).view(-1, 1, 1, 1)
-    mean, std = (torch.tensor(PREPROCESS[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
-    return ((pixels * light).clamp(0, 1) - mean) / std, texts
+    return normalised(lesson.pixels[rows], rng), texts
 
 
 def _text(lesson: Lesson, row: int, rng: random.Random) -> str:
@@ -221,7 +236,8 @@ def _share(step: int, steps: int) -> float:
     return min((step + 1) / warm, 0.5 * (1 + float(np.cos(np.pi * max(0, step - warm) / max(1, steps - warm)))))
 
 
-def _save(model: Any, file: Path) -> None:
+def save(model: Any, file: Path) -> None:
+    """The weights in half precision."""
     from safetensors.torch import save_file
 
     half = {n: (t.half() if t.is_floating_point() else t).contiguous() for n, t in model.state_dict().items()}
@@ -233,7 +249,8 @@ def _scores(encoder: Any, images: NDArray[np.float32], texts: list[str]) -> NDAr
     return scores
 
 
-def _corpus(seed: int, scenes: int) -> list[str]:
+def corpus(seed: int, scenes: int) -> list[str]:
+    """Descriptions and queries of so many scenes, in both languages."""
     rng, texts = random.Random(seed), []
     for _ in range(scenes):
         scene = random_scene(rng)
@@ -267,8 +284,8 @@ def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     return tuple(joined)
 
 
-def _shrunk(picture: Image.Image) -> NDArray[np.uint8]:
-    side = CONFIG["vision_cfg"]["image_size"]
+def shrunk(picture: Image.Image, side: int) -> NDArray[np.uint8]:
+    """The picture at the size that a model looks at."""
     return np.asarray(picture.resize((side, side), Image.Resampling.BICUBIC))
 
 

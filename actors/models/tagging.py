@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from actors.models.concepts import concept_vectors, prompts
 from actors.models.encoder import Encoder
 from actors.models.files import FoundModel
 from actors.models.vectors import write
-from filters.concepts import load_concepts
+from filters.concepts import Concept, load_concepts
 
 FACTS = b"zeromill"
 """Metadata of the part: `model`, and `scale`, `bias` and `sigmoid`, which make a probability of a cosine."""
@@ -35,12 +36,15 @@ class Tagger:
 
     def __call__(self, job: TagJob) -> str:
         """Write a row per concept, in the order of the list; gives `job.out`."""
-        concepts = load_concepts(job.concepts)
+        return self.write(load_concepts(job.concepts), job.out)
+
+    def write(self, concepts: Sequence[Concept], out: str) -> str:
+        """Write the vectors of these concepts; gives `out`."""
         groups = prompts(concepts, self._languages)
         encoded = self._encoder.encode_texts([text for group in groups for text in group])
         facts = {name: getattr(self._encoder, name) for name in ("scale", "bias", "sigmoid")}
         schema = SCHEMA.with_metadata({FACTS: json.dumps({"model": self._encoder.identity, **facts})})
         vectors = concept_vectors(encoded, groups)
         table = pa.table([[one.id for one in concepts], pa.array(list(vectors), pa.list_(pa.float32()))], schema=schema)
-        write(table, job.out)
-        return job.out
+        write(table, out)
+        return out
