@@ -34,10 +34,11 @@ from filters.policies import (
     Words,
     files_of,
 )
-from filters.recipe import Recipe, RecipeError
-from warehouse import cuts
+from filters.recipe import Recipe, RecipeError, Select
+from warehouse import cuts, scores
 from warehouse.ids import fingerprint
-from warehouse.pool import PoolFile, matrix, read_pool, stored, texts_of, write_metric
+from warehouse.pool import PoolFile, matrix, read_pool, stored, texts_of, write_metric, write_pool
+from warehouse.scores import Said, Scorer
 from warehouse.targets import check_target, target_key, target_vectors
 
 OF_TEXTS = (Balance, Text, Words)
@@ -45,28 +46,45 @@ OF_TEXTS = (Balance, Text, Words)
 
 
 @dataclass(frozen=True)
-class Ground:
-    """Where measures find what they need: parts of vectors and of texts, else the warehouse; `work` keeps them."""
+class Stock:
+    """The pairs of a run, who scores them, and where what is stored of them is: in parts, else in the warehouse.
+
+    `work` keeps measures, `pictures` and `texts` are parts of vectors, and `words` are parts of texts.
+    """
 
     warehouse: str
     work: Path
-    pool: PoolFile
+    pairs: str
+    scorers: tuple[Scorer, ...]
+    looked: Sequence[str] = ()
     pictures: Sequence[str] = ()
     texts: Sequence[str] = ()
     words: Sequence[str] = ()
 
 
-def measured(policies: Sequence[Policy], ground: Ground) -> cuts.Policies:
+def select_pairs(stock: Stock, asked: Select, said: Sequence[Said], out: Path) -> tuple[str, str, dict[str, float]]:
+    """Score the pairs where they are not, and hold them against a recipe's `select`: what scores.judge returns."""
+    cosines = scores.score(stock.warehouse, stock.pairs, stock.pictures, stock.texts, stock.scorers, out)
+    policies = cuts.Policies()
+    if asked.policies:
+        policies = measured(
+            asked.policies, stock, write_pool(stock.warehouse, stock.pairs, cosines, stock.scorers, out)
+        )
+    rules = scores.Rules(**asked.model_dump(exclude={"min_heads", "policies"}))
+    return scores.judge(stock.warehouse, stock.pairs, stock.looked, cosines, stock.scorers, said, rules, policies, out)
+
+
+def measured(policies: Sequence[Policy], stock: Stock, pool: PoolFile) -> cuts.Policies:
     """The policies as the warehouse asks them, and the parts of their measures; what is there is not made again."""
     asked: list[cuts.Cut | cuts.BestSource] = []
     metrics: list[str] = []
-    with _Bench(ground) as bench:
+    with _Bench(stock, pool) as bench:
         for place, policy in enumerate(policies):
             if isinstance(policy, BestSource):
                 asked.append(cuts.BestSource(policy.margin))
                 continue
             earlier = sum(one.policy == policy.policy for one in policies[:place])
-            name = metric_of(policy, ground, bench.models)
+            name = metric_of(policy, stock.warehouse, pool, bench.models)
             asked.append(_cut(policy, policy.policy + (str(earlier + 1) if earlier else ""), name))
             metrics.append(_part(policy, name, bench))
     return cuts.Policies(tuple(asked), tuple(dict.fromkeys(metrics)))
@@ -98,24 +116,24 @@ HOW_TO_GET = {
 """What to do about a file of a policy that is not there."""
 
 
-def metric_of(policy: Policy, ground: Ground, models: Sequence[str]) -> str:
+def metric_of(policy: Policy, warehouse: str, pool: PoolFile, models: Sequence[str]) -> str:
     """The name of a measure: it carries all that its values are made of beside the ids of a pair."""
-    pool = f"pool-{ground.pool.key}"
+    of_pool = f"pool-{pool.key}"
     match policy:
         case MutualTop1():
-            return f"mutual_top1:{policy.group}:s{policy.seed}:{pool}"
+            return f"mutual_top1:{policy.group}:s{policy.seed}:{of_pool}"
         case NegCLIPLoss():
-            return f"negcliploss:t{policy.temperature:g}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{pool}"
+            return f"negcliploss:t{policy.temperature:g}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{of_pool}"
         case NormSim():
-            keys = [target_key(ground.warehouse, *_place(policy.target), model) for model in models]
+            keys = [target_key(warehouse, *_place(policy.target), model) for model in models]
             return f"normsim:{policy.norm}:{'+'.join(dict.fromkeys(keys))}"
         case Clusters():
             model = cells_of(policy.cells).model
             cells = file_sha256(Path(policy.cells))[:16]
-            return f"clusters:{cells}:{target_key(ground.warehouse, *_place(policy.target), model)}"
+            return f"clusters:{cells}:{target_key(warehouse, *_place(policy.target), model)}"
         case Balance():
             bounds = f"t{policy.most}:u{policy.most_unspaced or 'tail'}"
-            return f"balance:{file_sha256(Path(policy.entries))[:16]}:{bounds}:s{policy.seed}:{pool}"
+            return f"balance:{file_sha256(Path(policy.entries))[:16]}:{bounds}:s{policy.seed}:{of_pool}"
         case Words():
             return f"words:{file_sha256(Path(policy.words))[:16]}"
         case Text():
@@ -148,9 +166,9 @@ def _cut(policy: Policy, key: str, metric: str) -> cuts.Cut:
 
 def _part(policy: Policy, metric: str, bench: _Bench) -> str:
     """The part of SCORES with the measure of every pair; it is made where no run before has made it."""
-    ground = bench.ground
-    file = ground.work / "metrics" / f"{fingerprint(metric, ground.pool.key)}.parquet"
-    if file.exists() or stored(ground.warehouse, ground.pool, metric, str(file), every=isinstance(policy, OF_TEXTS)):
+    stock, pool = bench.stock, bench.held
+    file = stock.work / "metrics" / f"{fingerprint(metric, pool.key)}.parquet"
+    if file.exists() or stored(stock.warehouse, pool, metric, str(file), every=isinstance(policy, OF_TEXTS)):
         return str(file)
     tables = [write_metric(metric, model, ids, values) for model, ids, values in _values(policy, bench)]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -251,14 +269,15 @@ def _place(target: Target) -> tuple[str, str]:
 class _Bench:
     """What the measures of one pool share: its ids by model, and vectors in files that are gone when it is left."""
 
-    ground: Ground
+    stock: Stock
+    held: PoolFile
     numbers: Iterator[int] = field(default_factory=count)
     matrices: dict[tuple[str, str, str], tuple[Ids, Floats]] = field(default_factory=dict)
 
     def __enter__(self) -> _Bench:
-        self.ground.work.mkdir(parents=True, exist_ok=True)
-        self.folder = TemporaryDirectory(prefix="policies-", dir=self.ground.work)
-        self.ids = read_pool(self.ground.pool)
+        self.stock.work.mkdir(parents=True, exist_ok=True)
+        self.folder = TemporaryDirectory(prefix="policies-", dir=self.stock.work)
+        self.ids = read_pool(self.held)
         self.models = [model for model in self.ids if model]
         return self
 
@@ -279,17 +298,17 @@ class _Bench:
 
     def target(self, target: Target, model: str) -> Floats:
         """The vectors of a target."""
-        return target_vectors(self.ground.warehouse, *_place(target), model)
+        return target_vectors(self.stock.warehouse, *_place(target), model)
 
     def norms(self) -> Iterator[tuple[int, str, str]]:
         """Every text of the pool: its id, norm and language."""
-        for batch in texts_of(self.ground.warehouse, self.ground.words, self.ground.pool):
+        for batch in texts_of(self.stock.warehouse, self.stock.words, self.held):
             yield from zip(*(batch.column(name).to_pylist() for name in ("text_id", "norm", "language")), strict=True)
 
     def _rows(self, subject: str, of: str, model: str, ids: Ids) -> tuple[Ids, Floats]:
         if (subject, of, model) not in self.matrices:
             known, rows = np.unique(ids, return_inverse=True)
-            parts = self.ground.pictures if subject == "picture" else self.ground.texts
+            parts = self.stock.pictures if subject == "picture" else self.stock.texts
             file = Path(self.folder.name) / f"{next(self.numbers)}.f32"
-            self.matrices[subject, of, model] = rows, matrix(self.ground.warehouse, subject, parts, known, model, file)
+            self.matrices[subject, of, model] = rows, matrix(self.stock.warehouse, subject, parts, known, model, file)
         return self.matrices[subject, of, model]

@@ -11,11 +11,10 @@ from prefect.cache_policies import NO_CACHE
 
 from filters.chosen import boilerplate, chosen
 from tasks.plan import Plan
-from tasks.policies import Ground, measured
-from warehouse import cuts, ingest, ledger, pairs, publish, scores, sift
+from tasks.policies import Stock, select_pairs
+from warehouse import ingest, ledger, pairs, publish, sift
 from warehouse.lake import prepare
 from warehouse.near_texts import Near
-from warehouse.pool import write_pool
 
 INGEST_VERSION = "1"
 
@@ -62,16 +61,8 @@ def judge_pairs(
 
     `words` are the parts of the texts, which some policies read.
     """
-    cosines = scores.score(plan.warehouse, made, vectors, embedded, plan.scorers, plan.folder)
-    asked = plan.recipe.select
-    policies = cuts.Policies()
-    if asked.policies:
-        pool = write_pool(plan.warehouse, made, cosines, plan.scorers, plan.folder)
-        policies = measured(asked.policies, Ground(plan.warehouse, plan.work, pool, vectors, embedded, words))
-    rules = scores.Rules(**asked.model_dump(exclude={"min_heads", "policies"}))
-    return scores.judge(
-        plan.warehouse, made, looked, cosines, plan.scorers, plan.listened, rules, policies, plan.folder
-    )
+    stock = Stock(plan.warehouse, plan.work, made, plan.scorers, looked, vectors, embedded, words)
+    return select_pairs(stock, plan.recipe.select, plan.listened, plan.folder)
 
 
 @task(name="ledger", cache_policy=NO_CACHE)

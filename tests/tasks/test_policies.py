@@ -11,24 +11,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
 from actors.models.heads import Cells, HeadError, write_head
 from filters.load import load_recipe, recipe_fingerprint
-from filters.policies import Policy
-from filters.recipe import RecipeError
+from filters.recipe import RecipeError, Select
 from tasks import policies
-from tasks.policies import Ground, check_policies, measured
+from tasks.policies import Stock, check_policies, select_pairs
 from warehouse.errors import WarehouseError
 from warehouse.lake import connect, prepare
-from warehouse.pool import write_pool
 from warehouse.query import query
-from warehouse.scores import Rules, Scorer, judge, score
+from warehouse.scores import Scorer
 
 MODEL = "0123456789abcdef0123456789abcdef"
 SCORERS = (Scorer("clip", MODEL, None),)
-NO_RULES = Rules(None, None, None, None)
 Row = dict[str, Any]
+NO_RULES: Row = {}
 Floats = NDArray[np.float32]
 
 
@@ -58,7 +55,7 @@ class Bench:
                 con.execute("INSERT INTO lake.texts BY NAME SELECT $1 AS text_id, $2 AS norm", [text_id, norm])
 
     def judge(
-        self, pairs: Sequence[tuple[int, int] | tuple[int, int, str]], asked: Sequence[Row], rules: Rules = NO_RULES
+        self, pairs: Sequence[tuple[int, int] | tuple[int, int, str]], asked: Sequence[Row], rules: Row = NO_RULES
     ) -> tuple[list[tuple[str | None, str | None]], dict[str, float]]:
         """Reason and detail of each pair (image, text, and role), in their order, and the frozen cuts."""
         self.runs += 1
@@ -80,11 +77,9 @@ class Bench:
         columns = pa.schema([(name, pa.string() if name in ("role", "language") else pa.int64()) for name in rows[0]])
         pq.write_table(pa.Table.from_pylist(rows, columns), out / "pairs.parquet")
         made = str(out / "pairs.parquet")
-        cosines = score(self.warehouse, made, [], [], SCORERS, out)
-        pool = write_pool(self.warehouse, made, cosines, SCORERS, out)
-        parsed: tuple[Policy, ...] = TypeAdapter(tuple[Policy, ...]).validate_python(asked)
-        held = measured(parsed, Ground(self.warehouse, self.folder / "work", pool))
-        name, self.scores, frozen = judge(self.warehouse, made, [], cosines, SCORERS, [], rules, held, out)
+        asked_of: Select = Select.model_validate({**rules, "policies": asked})
+        stock = Stock(self.warehouse, self.folder / "work", made, SCORERS)
+        name, self.scores, frozen = select_pairs(stock, asked_of, [], out)
         judged = {row["candidate_id"]: row for row in pq.read_table(name).to_pylist()}
         return [(judged[n]["reason"], judged[n]["detail"]) for n in range(len(pairs))], frozen
 
@@ -134,7 +129,7 @@ def test_a_fraction_is_of_all_pairs_or_of_those_that_are_left(bench: Bench) -> N
     target = bench.folder / "target.parquet"
     pq.write_table(pa.table({"vector": pa.array([[2.0, 0.0]], pa.list_(pa.float32()))}), target)
     near = {"policy": "normsim", "target": {"vectors": str(target)}, "fraction": 0.4}
-    pairs, low = [(n, 1001) for n in range(1, 11)], Rules(0.7, None, None, None)  # nearest to the target: the first
+    pairs, low = [(n, 1001) for n in range(1, 11)], {"min_score": 0.7}  # nearest to the target: the first
     assert _kept(bench.judge(pairs, [near])[0]) == [0, 1, 2, 3, 4]  # DataComp's place: int(10 * 0.4), at or above
     assert _kept(bench.judge(pairs, [near], low)[0]) == [5, 6, 7]  # of the 5 that are left
     assert _kept(bench.judge(pairs, [{**near, "of": "all"}], low)[0]) == []
