@@ -19,7 +19,10 @@ from actors.models.layouts import (
     weights_of,
 )
 from actors.models.places import file_sha256, hub_folder, locate
+from filters.captioning import Captioner
 from filters.recipe import Model
+
+Wanted = Model | Captioner
 
 
 class ModelMissing(Exception):
@@ -49,8 +52,8 @@ class FoundModel:
     tower: str | None = None
 
 
-def find_model(model: Model) -> FoundModel:
-    """The files of a recipe's model; the network is never asked.
+def find_model(model: Wanted) -> FoundModel:
+    """The files of a recipe's model, or of a captioner of open_clip's; the network is never asked.
 
     `path` is a folder by absolute path, relative to the working directory, or beginning with the name of an installed
     package (`demo/scorer`); `hub` is looked up in the local hub cache, `open_clip` too, under the repository that
@@ -89,27 +92,28 @@ def check_same(found: FoundModel) -> None:
         )
 
 
-def called(model: Model) -> str:
+def called(model: Wanted) -> str:
     """What the recipe calls the model: the one of path, hub, open_clip and checkpoint that it gives."""
     return str(model.path or model.hub or model.open_clip or model.checkpoint)
 
 
-def _main_files(model: Model) -> tuple[Path, Path]:
+def _main_files(model: Wanted) -> tuple[Path, Path]:
     """Config and weights; the name of the config tells the layout."""
     if model.checkpoint is not None and model.config is not None:
         return _file(model, model.config), _checkpoint(model, model.checkpoint)
-    folder = _folder(model)
+    folder = folder_of(model)
     if (folder / CONFIG).is_file():
         weights = weights_of(folder)
         if weights is None:
-            raise ModelMissing(f"The scoring model {called(model)} lacks weights in {folder}.\n{_out(model)}")
+            raise ModelMissing(f"{_who(model)} lacks weights in {folder}.\n{_out(model)}")
         return folder / CONFIG, weights
     if (folder / "config.json").is_file():
         return _transformers_files(model, folder)
-    raise ModelMissing(f"The scoring model {called(model)} lacks {CONFIG} in {folder}.\n{_out(model)}")
+    raise ModelMissing(f"{_who(model)} lacks {CONFIG} in {folder}.\n{_out(model)}")
 
 
-def _folder(model: Model) -> Path:
+def folder_of(model: Wanted) -> Path:
+    """The folder of a model named by `path`, `hub` or `open_clip`; ModelMissing where there is none here."""
     if model.path is not None:
         folder = locate(model.path.removeprefix("local-dir:"))
         lacking = "is no folder here"
@@ -117,11 +121,11 @@ def _folder(model: Model) -> Path:
         folder = hub_folder(_repository(model))
         lacking = "is not in the local hub cache"
     if folder is None or not folder.is_dir():
-        raise ModelMissing(f"The scoring model {called(model)} {lacking}.\n{_out(model)}")
+        raise ModelMissing(f"{_who(model)} {lacking}.\n{_out(model)}")
     return folder
 
 
-def _repository(model: Model) -> str:
+def _repository(model: Wanted) -> str:
     """`owner/name` on the hub; ModelMissing for a tag that open_clip has from elsewhere, or not at all."""
     if model.hub is not None:
         return model.hub
@@ -136,37 +140,37 @@ def _repository(model: Model) -> str:
         raise ModelMissing(
             f"The weights {model.open_clip} are a single file, which does not say how pictures are prepared.\n"
             "Download it, and name it as model.checkpoint with a model.config that does;\n"
-            "or curate without a scoring model: --recipe unscored"
+            f"or {_without(model)}"
         )
     known = ", ".join(list_pretrained_tags_by_model(architecture)[:8]) or "none"
     raise ModelMissing(
         f"open_clip knows no weights {model.open_clip}. Tags of {architecture}: {known}.\n"
-        "Name one as model.open_clip, or curate without a scoring model: --recipe unscored"
+        f"Name one as model.open_clip, or {_without(model)}"
     )
 
 
-def _check_activation(model: Model, config: Path) -> None:
+def _check_activation(model: Wanted, config: Path) -> None:
     """Weights that were trained with QuickGELU compute something else without, and nothing fails."""
     from open_clip.pretrained import get_pretrained_cfg
 
     trained = bool(get_pretrained_cfg(*str(model.open_clip).split("/")).get("quick_gelu"))
-    told = bool((_read(config).get("model_cfg") or {}).get("quick_gelu"))
+    told = bool((read_json(config).get("model_cfg") or {}).get("quick_gelu"))
     if trained != told:
         raise ModelMissing(
             f"{config} says quick_gelu: {told}, open_clip's list says {trained} of {model.open_clip}.\n"
             "Name the weights as model.checkpoint with a model.config that is right;\n"
-            "or curate without a scoring model: --recipe unscored"
+            f"or {_without(model)}"
         )
 
 
-def _file(model: Model, name: str) -> Path:
+def _file(model: Wanted, name: str) -> Path:
     file = locate(name)
     if file is None or not file.is_file():
-        raise ModelMissing(f"The file {name} of the scoring model {model.name} is not here.\n{_out(model)}")
+        raise ModelMissing(f"{_who(model)} lacks {name}: it is not here.\n{_out(model)}")
     return file
 
 
-def _checkpoint(model: Model, name: str) -> Path:
+def _checkpoint(model: Wanted, name: str) -> Path:
     file = _file(model, name)
     if file.suffix not in CHECKPOINTS:
         raise ModelMissing(
@@ -175,12 +179,12 @@ def _checkpoint(model: Model, name: str) -> Path:
     return file
 
 
-def _transformers_files(model: Model, folder: Path) -> tuple[Path, Path]:
-    kind = _read(folder / "config.json").get("model_type")
+def _transformers_files(model: Wanted, folder: Path) -> tuple[Path, Path]:
+    kind = read_json(folder / "config.json").get("model_type")
     if kind not in TYPES:
         raise ModelMissing(
-            f"The scoring model {called(model)} is of the type {kind}; those that are read: {', '.join(TYPES)},\n"
-            f"and every model with an {CONFIG}. Or curate without a scoring model: --recipe unscored"
+            f"The model {called(model)} is of the type {kind}; those that are read: {', '.join(TYPES)},\n"
+            f"and every model with an {CONFIG}. Or {_without(model)}"
         )
     config = next((folder / name for name in PICTURE_CONFIGS if (folder / name).is_file()), None)
     weights = next((folder / w for w in ("model.safetensors", "pytorch_model.bin") if (folder / w).is_file()), None)
@@ -188,18 +192,18 @@ def _transformers_files(model: Model, folder: Path) -> tuple[Path, Path]:
     lacks += [] if weights else ["weights in one file (model.safetensors or pytorch_model.bin)"]
     lacks += [] if has_vocabulary(folder) else ["its tokenizer's files"]
     if config is None or weights is None or lacks:
-        raise ModelMissing(f"The scoring model {called(model)} lacks {' and '.join(lacks)} in {folder}.\n{_out(model)}")
+        raise ModelMissing(f"{_who(model)} lacks {' and '.join(lacks)} in {folder}.\n{_out(model)}")
     return config, weights
 
 
-def _of_transformers(model: Model, folder: Path, config: Path, weights: Path) -> FoundModel:
-    architecture, pictures = _read(folder / "config.json"), _read(config)
+def _of_transformers(model: Wanted, folder: Path, config: Path, weights: Path) -> FoundModel:
+    architecture, pictures = read_json(folder / "config.json"), read_json(config)
     for volatile in ("_name_or_path", "transformers_version"):
         architecture.pop(volatile, None)
     sha256, tokenizer = file_sha256(weights), tokenizer_lines(folder)
     return FoundModel(
         name=model.name,
-        languages=model.languages,
+        languages=model.languages if isinstance(model, Model) else None,
         kind="transformers",
         config=str(config),
         weights=str(weights),
@@ -211,13 +215,13 @@ def _of_transformers(model: Model, folder: Path, config: Path, weights: Path) ->
     )
 
 
-def _of_open_clip(model: Model, config: Path, weights: Path) -> FoundModel:
-    told = _read(config)
+def _of_open_clip(model: Wanted, config: Path, weights: Path) -> FoundModel:
+    told = read_json(config)
     if not isinstance(told.get("model_cfg"), dict) or not isinstance(told.get("preprocess_cfg"), dict):
         raise ModelMissing(
             f"{config} lacks model_cfg or preprocess_cfg: without, pictures are prepared wrongly and nothing tells.\n"
             "Write both, as open_clip's push_to_hf_hub does, with the size, mean, std, interpolation and\n"
-            "resize_mode of the training; or curate without a scoring model: --recipe unscored"
+            f"resize_mode of the training; or {_without(model)}"
         )
     text = told["model_cfg"].get("text_cfg", {})
     folder, tower = _text_folders(model, config.parent, text)
@@ -226,7 +230,7 @@ def _of_open_clip(model: Model, config: Path, weights: Path) -> FoundModel:
     size = told["model_cfg"].get("vision_cfg", {}).get("image_size")
     return FoundModel(
         name=model.name,
-        languages=model.languages,
+        languages=model.languages if isinstance(model, Model) else None,
         kind="open_clip",
         config=str(config),
         weights=str(weights),
@@ -239,7 +243,7 @@ def _of_open_clip(model: Model, config: Path, weights: Path) -> FoundModel:
     )
 
 
-def _text_folders(model: Model, folder: Path, text: dict[str, Any]) -> tuple[Path, Path | None]:
+def _text_folders(model: Wanted, folder: Path, text: dict[str, Any]) -> tuple[Path, Path | None]:
     """Where the tokenizer's files are and where the config of a text tower of Hugging Face's is.
 
     open_clip's config only names the two; they may lie beside it, at a path, or in the hub cache. ModelMissing where
@@ -254,8 +258,8 @@ def _text_folders(model: Model, folder: Path, text: dict[str, Any]) -> tuple[Pat
     if tokenizer is None or lacks:
         loads = " and ".join(f"`hf download {name} --exclude '*.safetensors' '*.bin'`" for name in dict.fromkeys(lacks))
         raise ModelMissing(
-            f"The scoring model {called(model)} has the text tower {shape or vocabulary}, which is not all here:\n"
-            f"{loads},\nthen run again; or curate without a scoring model: --recipe unscored"
+            f"{_who(model)} has the text tower {shape or vocabulary}, which is not all here:\n"
+            f"{loads},\nthen run again; or {_without(model)}"
         )
     return tokenizer, tower
 
@@ -264,7 +268,8 @@ def _named(name: str) -> Path | None:
     return locate(name) or hub_folder(name)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """The object in a JSON file; ModelMissing where it holds none."""
     try:
         told = json.loads(file.read_text("utf-8"))
     except ValueError as error:
@@ -274,9 +279,19 @@ def _read(file: Path) -> dict[str, Any]:
     return told
 
 
-def _out(model: Model) -> str:
+def _who(model: Wanted) -> str:
+    return f"The {'scoring model' if isinstance(model, Model) else 'captioner'} {called(model)}"
+
+
+def _without(model: Wanted) -> str:
+    if isinstance(model, Model):
+        return "curate without a scoring model: --recipe unscored"
+    return f"take the captioner {model.name} out of the recipe's captions"
+
+
+def _out(model: Wanted) -> str:
     hub = model.hub or (_repository(model) if model.open_clip else "OWNER/NAME")
     return (
         f"Get the weights (`hf download {hub}`, then run again; or point model.path at a local folder),\n"
-        "or curate without a scoring model: --recipe unscored"
+        f"or {_without(model)}"
     )

@@ -45,23 +45,33 @@ def load(found: FoundModel, device: str, dtype: torch.dtype) -> LoadedModel:
     ModelMissing if a file is gone, is another one, or does not hold what the others say.
     """
     check_same(found)
-    stay_offline()
     import torch
+
+    what_to_do = (
+        f"Get {found.weights} and {found.config} anew from one place,\n"
+        "or curate without a scoring model: --recipe unscored"
+    )
+    with loading(found.name, what_to_do):
+        model = _of_kind(found)
+    model.move(torch.device(device), dtype)
+    return model
+
+
+@contextmanager
+def loading(name: str, what_to_do: str) -> Iterator[None]:
+    """Load a model in here, without a word and without the network; whatever its files lack is a ModelMissing."""
+    stay_offline()
     from safetensors import SafetensorError
 
     broken = OSError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError
     try:
         with quiet_loading():
-            model = _of_kind(found)
+            yield
     except (*broken, ImportError, AssertionError, pickle.UnpicklingError, SafetensorError) as error:
         first = (str(error).strip().splitlines() or [""])[0][:300]
         raise ModelMissing(
-            f"The model {found.name} cannot be loaded: {type(error).__name__}: {first}\n"
-            f"Get {found.weights} and {found.config} anew from one place,\n"
-            "or curate without a scoring model: --recipe unscored"
+            f"The model {name} cannot be loaded: {type(error).__name__}: {first}\n{what_to_do}"
         ) from error
-    model.move(torch.device(device), dtype)
-    return model
 
 
 def _of_kind(found: FoundModel) -> OpenClipModel | TransformersModel:

@@ -28,14 +28,9 @@ class OpenClipModel:
 
     def __init__(self, found: FoundModel) -> None:
         """Load the model into main memory, in single precision."""
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            _link(found, folder)
-            self._model: Any = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
-            self._tokenizer = load_tokenizer(folder)
-        self._model.eval().requires_grad_(False)  # open_clip hands models back in train mode
+        self._model, self._tokenizer = load_open_clip(found)
         self._text = _TextTower(self._model)
-        self.preprocessing = _preprocessing(self._model.visual.preprocess_cfg)
+        self.preprocessing = preprocessing_of(self._model.visual.preprocess_cfg)
         self.scale = float(self._model.logit_scale.exp())
         self.sigmoid = self._model.logit_bias is not None
         self.bias = float(self._model.logit_bias) if self.sigmoid else 0.0
@@ -123,6 +118,16 @@ def _run_length_first(transformer: object) -> None:
                 part.batch_first = False
 
 
+def load_open_clip(found: FoundModel) -> tuple[Any, Any]:
+    """Model and tokenizer of open_clip's out of the files that were found, in single precision."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _link(found, folder)
+        model = open_clip.create_model(f"local-dir:{folder}", require_pretrained=True)
+        tokenizer = load_tokenizer(folder)
+    return model.eval().requires_grad_(False), tokenizer  # open_clip hands models back in train mode
+
+
 def load_tokenizer(folder: Path | str) -> Any:
     """The tokenizer of a local open_clip folder, with the folder's own merges file where it has one.
 
@@ -147,7 +152,8 @@ def _link(found: FoundModel, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(config), "utf-8")
 
 
-def _preprocessing(told: dict[str, Any]) -> Preprocessing:
+def preprocessing_of(told: dict[str, Any]) -> Preprocessing:
+    """The terms of `visual.preprocess_cfg` of a model of open_clip's."""
     size = told["size"]
     height, width = (size, size) if isinstance(size, int) else size
     ways: dict[str, Literal["shortest", "longest", "squash"]]

@@ -25,10 +25,10 @@ class PlainTower:
 
     def __init__(self, tower: VisionTransformer) -> None:
         self._tower: Any = tower
-        self._blocks = [_Block(block) for block in tower.transformer.resblocks]
+        self._blocks = [Block(block) for block in tower.transformer.resblocks]
         for block in tower.transformer.resblocks:
-            _forget(block.attn)
-            _forget(block.mlp)
+            forget(block.attn)
+            forget(block.mlp)
 
     def __call__(self, pictures: torch.Tensor) -> torch.Tensor:
         """Vectors (n, width), not normalised, of normalised pictures (n, 3, height, width)."""
@@ -52,48 +52,59 @@ def is_plain(tower: Any) -> bool:
     )
 
 
-class _Block:
-    """One block: attention of some tokens to all, and the network behind it."""
+class Block:
+    """One block: attention of some tokens to others, and the network behind it, with weights in oneDNN's layout."""
 
     def __init__(self, block: Any) -> None:
         attention = block.attn
+        self.norm: Linear = block.ln_1
         self._block, self._heads, self._width = block, attention.num_heads, attention.embed_dim
         self._ask, self._answer = (
-            _linear(weight, bias)
+            packed(weight, bias)
             for weight, bias in zip(
                 attention.in_proj_weight.split([self._width, 2 * self._width]),
                 attention.in_proj_bias.split([self._width, 2 * self._width]),
                 strict=True,
             )
         )
-        self._out = _linear(attention.out_proj.weight, attention.out_proj.bias)
-        self._widen = _linear(block.mlp.c_fc.weight, block.mlp.c_fc.bias, block.mlp.gelu)
-        self._narrow = _linear(block.mlp.c_proj.weight, block.mlp.c_proj.bias)
+        self._out = packed(attention.out_proj.weight, attention.out_proj.bias)
+        self._widen = packed(block.mlp.c_fc.weight, block.mlp.c_fc.bias, block.mlp.gelu)
+        self._narrow = packed(block.mlp.c_proj.weight, block.mlp.c_proj.bias)
 
     def __call__(self, x: torch.Tensor, everything: torch.Tensor) -> torch.Tensor:
         """The tokens `x` (n, t, width) behind the block; `everything` (n, tokens, width) is what they attend to."""
-        block = self._block
-        told = block.ln_1(everything)
-        asking = told if x is everything else block.ln_1(x)
-        x = x + block.ls_1(self._out(self._attend(asking, told)))
-        return cast(torch.Tensor, x + block.ls_2(self._narrow(self._widen(block.ln_2(x)))))
+        told = self.norm(everything)
+        asking = told if x is everything else self.norm(x)
+        return self.attend(x, self.ask(asking), *self.answer(told))
 
-    def _attend(self, asking: torch.Tensor, told: torch.Tensor) -> torch.Tensor:
-        query = self._split(self._ask(asking))
+    def ask(self, told: torch.Tensor) -> torch.Tensor:
+        """Queries (n, heads, t, width of a head) of normalised tokens (n, t, width)."""
+        return self._split(self._ask(told))
+
+    def answer(self, told: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values (n, heads, t, width of a head) of normalised tokens (n, t, width)."""
         key, value = (self._split(half) for half in self._answer(told).chunk(2, -1))
-        mixed = functional.scaled_dot_product_attention(query, key, value)
-        return mixed.transpose(1, 2).reshape(asking.shape)
+        return key, value
+
+    def attend(
+        self, x: torch.Tensor, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool = False
+    ) -> torch.Tensor:
+        """The tokens `x` (n, t, width), whose queries these are, behind the block."""
+        block = self._block
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        x = x + block.ls_1(self._out(mixed.transpose(1, 2).reshape(x.shape)))
+        return cast(torch.Tensor, x + block.ls_2(self._narrow(self._widen(block.ln_2(x)))))
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         count, tokens, width = x.shape
         return x.view(count, tokens, self._heads, width // self._heads).transpose(1, 2)
 
 
-def _linear(weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module | None = None) -> Linear:
-    """x @ weight.T + bias, and what follows it."""
+def packed(weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module | None = None) -> Linear:
+    """x @ weight.T + bias, and what follows it; on a CPU with the weight in oneDNN's own layout."""
     weight, bias = weight.detach(), bias.detach()
     fused = type(activation) is nn.GELU and activation.approximate == "none"
-    if not _packs(weight):
+    if not packs(weight):
         after = activation or nn.Identity()
         return lambda x: cast(torch.Tensor, after(functional.linear(x, weight, bias)))
     onednn: Any = torch.ops.mkldnn
@@ -103,14 +114,14 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module | No
     return lambda x: cast(torch.Tensor, after(onednn._linear_pointwise(x, packed, bias, name, [], told)))
 
 
-def _forget(module: nn.Module) -> None:
+def forget(module: nn.Module) -> None:
     """Free the weights of which there is a copy in oneDNN's layout: a model is not to be in memory twice."""
     for parameter in module.parameters():
-        if _packs(parameter):
+        if packs(parameter):
             parameter.data = torch.empty(0, dtype=parameter.dtype)
 
 
-def _packs(weight: torch.Tensor) -> bool:
+def packs(weight: torch.Tensor) -> bool:
     """Whether oneDNN is here and takes weights of this kind; its operators are torch.compile's, and not documented."""
     there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return (
