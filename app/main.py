@@ -91,6 +91,9 @@ def parser() -> argparse.ArgumentParser:
     _protect(
         _command(commands, "protect", "keep benchmark pictures out of releases, or list them", "app.protect:protect")
     )
+    _compare(
+        _command(commands, "compare", "what one recipe or release keeps that another drops", "app.compare:compare")
+    )
     doctor = _command(commands, "doctor", "check this machine, and say what to do", "app.doctor:doctor")
     _json(doctor)
     _command(commands, "up", "start the local Prefect server, or tell where it is", "app.run:up")
@@ -225,6 +228,15 @@ def _protect(made: argparse.ArgumentParser) -> None:
     made.add_argument("--recipe", metavar="R", help="embed them too, by its first model (default: hashes only)")
     made.add_argument("--workers", type=_count, metavar="N", help="actors at once (default: one a core)")
     made.add_argument("--remove", action="store_true", help="protect the set no more")
+    _json(made)
+
+
+def _compare(made: argparse.ArgumentParser) -> None:
+    made.add_argument("first", metavar="R1", help="a recipe (a shipped name or a YAML file), or a release")
+    made.add_argument("second", metavar="R2", help="another one")
+    made.add_argument("--on", metavar="RELEASE|RUN", help="whose pairs (default: those of the latest release)")
+    made.add_argument("--to", metavar="FILE.html", help="write a page with pictures of what only one of them keeps")
+    made.add_argument("--seed", type=int, default=0, metavar="N", help="of which examples are drawn (default: 0)")
     _json(made)
 
 
