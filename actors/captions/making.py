@@ -141,8 +141,10 @@ class CaptionMaker:
         except ModelMissing:
             raise
         except Exception as error:  # libraries raise anything on pictures of odd shapes
-            told = [self._ask_one(one) for one in shown] if len(shown) > 1 else [_unsaid(error)]
-            if len(shown) > 1 and all(isinstance(one, Unsaid) for one in told):
+            if len(shown) == 1:
+                return [_unsaid(error)]
+            told = [self._ask_one(one) for one in shown]
+            if all(isinstance(one, Unsaid) for one in told):
                 raise
             return told
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForImageTextToText, LogitsProcessor, LogitsProcessorList
 
 from actors.models.captioners.decoder import Written
@@ -24,6 +25,7 @@ class Generator:
     def __init__(self, found: FoundCaptioner, device: str) -> None:
         """ValueError where weights are missing, which transformers would fill with random numbers."""
         self._dtype, self._device = precision(device), device
+        transformers.utils.logging.disable_progress_bar()
         self.model, told = AutoModelForImageTextToText.from_pretrained(
             Path(found.place), dtype=self._dtype, local_files_only=True, output_loading_info=True
         )
