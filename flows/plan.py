@@ -146,6 +146,7 @@ def _told(order: Order) -> dict[str, Any]:
     return {
         "room": order.room,
         "rows": order.rows,
+        "micros_shared": order.shared,
         "asked": [asdict(one) for one in order.asked],
         "best": [one.name for one in order.best],
         "micros_asked": order.micros_asked,

@@ -1,0 +1,136 @@
+"""What a sample says of the whole: intervals hold what is true as often as they say, and closed ones are exact."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from tasks.forecast import Device, Range, devices, embedding_hours, growth, hours, reasons, sums, survivors, wilson
+from tasks.forecast import total as expected_sum
+from tasks.ordering import Cost, Order, expected
+from tasks.progress import Clock, Lap
+from warehouse.forecast import Drawn, Fate
+
+MANY = 10**12
+"""Rows of a source beside which no sample is a part of it."""
+
+COSTS = st.builds(Cost, st.just("one"), st.floats(0.01, 100), st.floats(0, 0.99))
+
+
+@given(st.integers(1, 2000), st.floats(0, 1))
+def test_the_interval_of_a_share_is_wilsons(drawn: int, part: float) -> None:
+    found = round(drawn * part)
+    share, known = wilson(found, drawn, MANY), binomtest(found, drawn).proportion_ci(method="wilson")
+    assert (share.low, share.high) == pytest.approx((known.low, known.high), abs=1e-5)
+
+
+@given(st.integers(1, 500), st.integers(0, 500), st.floats(0, 1))
+def test_an_interval_holds_its_share_and_closes_as_the_sample_becomes_the_whole(
+    drawn: int, more: int, part: float
+) -> None:
+    found = round(drawn * part)
+    share = wilson(found, drawn, drawn + more)
+    assert 0 <= share.low <= share.value <= share.high <= 1
+    wide = wilson(found, drawn, drawn + more + 100)
+    assert share.high - share.low <= wide.high - wide.low + 1e-12
+    assert wilson(found, drawn, drawn) == Range(found / drawn, found / drawn, found / drawn)
+
+
+@pytest.mark.parametrize("true", [20, 200, 1500])
+def test_of_intervals_of_shares_95_in_100_hold_what_is_true(true: int) -> None:
+    rows, drawn, rng = 4000, 500, np.random.default_rng(true)
+    found = rng.hypergeometric(true, rows - true, drawn, 2000)
+    held = [one.low * rows <= true <= one.high * rows for one in (wilson(int(k), drawn, rows) for k in found)]
+    assert 0.93 <= np.mean(held) <= 0.98
+
+
+def test_of_intervals_of_sums_95_in_100_hold_what_is_true() -> None:
+    rng = np.random.default_rng(3)
+    source = rng.gamma(2.0, 40_000, 5000) * (rng.random(5000) < 0.6)
+    held = []
+    for _ in range(1000):
+        found = expected_sum(list(rng.choice(source, 600, replace=False)), len(source))
+        held.append(found.low <= source.sum() <= found.high)
+    assert 0.93 <= np.mean(held) <= 0.97
+
+
+def test_a_url_of_several_rows_is_fetched_once_and_its_bytes_count_once() -> None:
+    seen = [
+        Fate(None, None, 2, 1000, 1),
+        Fate("copies", "duplicate", 2, 1000, 0),
+        Fate("look", "image_blank", 1, 50, 0),
+    ]
+    seen += [Fate("sift", "low_ctr", 1, None, 0), Fate("fetch", "fetch_http_status", 1, None, 0)]
+    told = {name: one.value for name, one in sums(seen, Drawn(5, 4, 5)).items()}
+    assert told == pytest.approx(
+        {"urls_to_fetch": 3, "pictures": 2, "bytes_to_fetch": 1050, "bytes_to_keep": 500, "pairs": 1}
+    )
+
+
+def test_fates_add_up_by_reason_and_by_stage() -> None:
+    seen = [Fate(None, None, 1, 9, 1)] * 3 + [Fate("sift", "low_ctr", 1, None, 0)] * 5 + [Fate("look", "mine", 1, 9, 0)]
+    by_reason, left = reasons(seen, Drawn(90, 90, 9)), survivors(seen, Drawn(90, 90, 9))
+    assert [(one.reason, one.drawn) for one in by_reason] == [("low_ctr", 5), ("mine", 1), ("kept", 3)]
+    assert by_reason[-1].rows.value == pytest.approx(30)
+    assert {one.stage: one.drawn for one in left} == {
+        "ingest": 9, "sift": 4, "fetch": 4, "look": 3, "copies": 3, "align": 3, "select": 3,
+    }  # fmt: skip
+
+
+def _lap(parts: int, slots: int, start: float, each: float, rows: int = 64) -> Lap:
+    """Actors that need `start` seconds and then `each` a row, `slots` parts at once, all as fast."""
+    waves = [math.ceil((place + 1) / slots) for place in range(parts)]
+    marks = [(start + wave * slots * rows * each, (place + 1) * rows) for place, wave in enumerate(waves)]
+    return Lap("fetch", "fetch", marks[-1][0], marks)
+
+
+@given(st.integers(2, 9), st.integers(1, 8), st.floats(0, 20), st.floats(0.0005, 0.5))
+def test_starting_is_told_from_the_cost_of_a_row(waves: int, slots: int, start: float, each: float) -> None:
+    found, cost = growth(_lap(waves * slots, slots, start, each), slots)
+    assert cost.value == pytest.approx(each, rel=1e-3)
+    assert found == pytest.approx(start, abs=1e-3 * (start + 64 * each * waves * slots))
+    assert cost.low <= cost.value <= cost.high
+
+
+def test_one_wave_of_parts_tells_no_start_and_says_so_by_its_interval() -> None:
+    start, each = growth(_lap(4, 8, 5, 0.01), 8)
+    assert start == 0
+    assert (each.low, each.high) == (0, each.value)
+
+
+def test_steps_grow_by_what_they_work_on_and_what_was_not_seen_to_grow_has_a_bound() -> None:
+    lap = _lap(16, 4, 2, 0.01)
+    clock = Clock({"ingest": 7.0, "start": 3.0, "sift": 1.0, "fetch": lap.seconds + 1}, [lap])
+    told = {
+        one.step: one for one in hours(clock, Range(10_240, 10_000, 10_500), Drawn(20_000, 15_000, 2000), {"fetch": 4})
+    }
+    assert list(told) == ["ingest", "start", "sift", "fetch"]
+    assert told["ingest"].hours.high == pytest.approx(7 / 3600)
+    assert told["start"].hours.high == pytest.approx(3 / 3600)
+    assert (told["sift"].hours.value, told["sift"].hours.high) == pytest.approx((1 / 3600, 10 / 3600))
+    assert told["fetch"].units == pytest.approx(10_240)
+    assert told["fetch"].hours.value == pytest.approx((1 + 2 + 102.4) / 3600, rel=1e-3)
+
+
+@settings(deadline=None)
+@given(st.lists(COSTS, min_size=1, max_size=5))
+def test_no_order_of_filters_costs_less_than_that_of_their_ranks(costs: list[Cost]) -> None:
+    order = Order("texts", 1, tuple(costs))
+    least = min(expected(one) for one in itertools.permutations(costs))
+    assert order.micros_best == pytest.approx(least)
+    assert order.micros_asked >= least - 1e-9
+
+
+def test_every_device_says_who_measured_it_and_when() -> None:
+    told = devices()
+    assert len({(one.name, one.model) for one in told}) == len(told) > 0
+    for one in told:
+        assert one.pictures_a_second > 0
+        assert any(f"{year}" in one.source for year in range(2019, 2100))
+    assert embedding_hours(Device("d", "m", 1000, "s"), Range(3.6e6, 0, 7.2e6)) == Range(
+        pytest.approx(1), 0, pytest.approx(2)
+    )
