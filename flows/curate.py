@@ -17,10 +17,12 @@ from prefect.client.orchestration import get_client
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
+from actors.models.captioners.protocol import FoundCaptioner
 from actors.models.files import FoundModel, called
 from filters.recipe import Model
 from flows.server import run_url, running_server
 from tasks.artifacts import funnel_artifact, release_artifact, validation_artifact
+from tasks.captions import caption, check_captions, with_captions
 from tasks.copies import Joined, join_copies
 from tasks.folder import read_folder
 from tasks.looks import embed_texts, look, look_again
@@ -39,11 +41,12 @@ from tasks.steps import (
     sift_rows,
 )
 from tasks.validate import Verdict, check_input, validate
+from warehouse.captions import told_of as captions_told
 from warehouse.copies import told_of
 from warehouse.lake import shown
 from warehouse.ledger import funnel
 from warehouse.overlaps import overlaps
-from warehouse.publish import ModelFacts, Release, Run, add_name
+from warehouse.publish import Captioned, ModelFacts, Release, Run, add_name
 from warehouse.releases import find_release
 
 PUBLISHED = "zeromill.release.published"
@@ -154,6 +157,7 @@ class _Parts:
     looked: Sequence[str] = ()
     vectors: Sequence[str] = ()
     joined: Joined = field(default_factory=lambda: Joined(""))
+    captioned: Captioned = field(default_factory=Captioned)
     judged: str = ""
     scores: str = ""
     embedded: Sequence[str] = ()
@@ -171,7 +175,8 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
         ledger, counts = make_ledger(
             plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=True
         )
-        verdict = validate(plan, [parts.texts], parts.looked, parts.judged, ledger)
+        told = [parts.texts, *parts.captioned.texts]
+        verdict = validate(plan, told, parts.looked, parts.judged, ledger)
         said.append("passed" if verdict.passed else "failed: " + "; ".join(verdict.failed))
     if not verdict.passed:
         ledger, counts = make_ledger(
@@ -246,11 +251,23 @@ def _pairs(plan: Plan, parts: _Parts) -> None:
         parts.looked, parts.vectors = [*parts.looked, *again], [*parts.vectors, *vectors]
         parts.embedded = embed_texts(plan, made, [parts.texts])
         said.append(f"{rows_of([made])} pairs to judge")
+    if plan.recipe.captions is not None:
+        with step("caption") as said:
+            made = _captions(plan, parts, made)
+            said.append(captions_told(plan.warehouse, parts.captioned.words, parts.captioned.checks))
     with step("select") as said:
         parts.judged, parts.scores, parts.cuts = judge_pairs(
-            plan, made, parts.looked, parts.vectors, parts.embedded, [parts.texts]
+            plan, made, parts.looked, parts.vectors, parts.embedded, [parts.texts, *parts.captioned.texts]
         )
         said += [f"{name} {value:.4f}" for name, value in parts.cuts.items()] or ["no cut"]
+
+
+def _captions(plan: Plan, parts: _Parts, made: str) -> str:
+    """Caption the survivors, and hold the captions against their pictures; the pairs, those that stay among them."""
+    written = caption(plan, made, parts.looked, parts.fetched)
+    parts.embedded = [*parts.embedded, *embed_texts(plan, with_captions(plan, made, written), written.texts)]
+    parts.captioned = check_captions(plan, written, made, parts.looked, parts.fetched, parts.vectors, parts.embedded)
+    return with_captions(plan, made, parts.captioned)
 
 
 def _facts(model: Model, found: FoundModel) -> ModelFacts:
@@ -266,6 +283,12 @@ def _facts(model: Model, found: FoundModel) -> ModelFacts:
     )
 
 
+def _captioner_facts(found: FoundCaptioner) -> ModelFacts:
+    """The same of a captioner; weights at an endpoint cannot be hashed."""
+    weights = ",".join(sha256 for _, sha256 in found.files)
+    return ModelFacts(found.identity, found.name, found.served or found.place, found.kind, weights, "", "")
+
+
 def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Verdict) -> Run:
     return Run(
         run_id=plan.run_id,
@@ -273,7 +296,10 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         source=plan.source,
         recipe_name=plan.recipe.name,
         recipe=json.dumps(plan.recipe.model_dump(mode="json"), ensure_ascii=False),
-        models=tuple(_facts(plan.recipe.models[place], found) for place, found in enumerate(plan.models)),
+        models=(
+            *(_facts(plan.recipe.models[place], found) for place, found in enumerate(plan.models)),
+            *map(_captioner_facts, plan.captioners),
+        ),
         heads=plan.heads,
         tags=plan.tags,
         allow=plan.allow,
@@ -296,4 +322,5 @@ def _run(plan: Plan, parts: _Parts, started: datetime, ledger: str, verdict: Ver
         embedded=tuple(parts.embedded),
         ledger=ledger,
         report=verdict.report,
+        captions=parts.captioned,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.captions.shown import bodies, see
 from actors.models.captioners.loading import load_captioner
 from actors.models.captioners.protocol import FAILED, FoundCaptioner, LoadedCaptioner, Said, Shown, Unsaid
 from actors.models.files import ModelMissing
 from actors.models.vectors import write
-from actors.pictures.decode import Fault, decode
 from filters.recipe import Pictures
 
 SCHEMA = pa.schema(
@@ -111,8 +111,8 @@ class CaptionMaker:
         captioner = self._loaded()
         before, rows, left = captioner.forwards, list[Row](), set(ids.values())
         with ThreadPoolExecutor(max(1, min(self._threads or 1, 8)), thread_name_prefix="decode") as pool:
-            bodies = _bodies(fetched, ids)
-            while batch := list(islice(bodies, captioner.batch)):
+            found = bodies(fetched, ids)
+            while batch := list(islice(found, captioner.batch)):
                 left -= {image_id for image_id, _ in batch}
                 seen = list(pool.map(lambda body: self._see(*body), batch))
                 shown = [one for one in seen if isinstance(one, Shown)]
@@ -129,10 +129,7 @@ class CaptionMaker:
         return self._captioner
 
     def _see(self, image_id: int, data: bytes) -> Shown | Unsaid:
-        picture = decode(data, self._max_pixels, self._loaded().side)
-        if isinstance(picture, Fault):
-            return Unsaid(picture.reason, picture.detail)
-        return Shown(image_id, picture.pixels, picture.height, picture.width)
+        return see(image_id, data, self._max_pixels, self._loaded().side)
 
     def _ask(self, shown: list[Shown]) -> list[Told]:
         """What is said of each; where a batch fails, one by one, so that an odd picture costs the others nothing."""
@@ -161,18 +158,3 @@ class CaptionMaker:
 
 def _unsaid(error: Exception) -> Unsaid:
     return Unsaid(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}")
-
-
-def _bodies(fetched: str, ids: dict[str, int]) -> Iterator[tuple[int, bytes]]:
-    """Image id and bytes of the pictures at these URLs, each picture once, in the order of the part."""
-    left = set(ids.values())
-    with pq.ParquetFile(fetched) as file:
-        for group in range(file.num_row_groups):
-            urls = file.read_row_group(group, columns=["url"])["url"].to_pylist()
-            if not any(ids.get(url) in left for url in urls):
-                continue
-            for batch in file.iter_batches(64, row_groups=[group], columns=["url", "bytes"]):
-                for url, data in zip(batch.column("url").to_pylist(), batch.column("bytes").to_pylist(), strict=True):
-                    if data is not None and ids.get(url) in left:
-                        left.discard(ids[url])
-                        yield ids[url], data
