@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from actors.models.captioners.protocol import Asking, FoundCaptioner
+from actors.models.files import ModelMissing
 from filters.recipe import Recipe
-from tasks.plan import PlanError, make_plan, run_identity
+from tasks.memory import TooLarge, check_memory
+from tasks.plan import PlanError, make_plan, memory_asked, run_identity
 
 
 def test_a_first_execution_keeps_its_name_and_every_later_round_has_its_own() -> None:
@@ -53,3 +56,40 @@ def test_a_run_that_could_ask_strangers_only_and_names_no_contact_stops_before_a
         make_plan(str(log), "unscored", str(tmp_path / "lake"))
     mine.write_text("name: mine\nfetch:\n  contact: https://example.org/bot\n")
     assert make_plan(str(log), str(mine), str(tmp_path / "lake")).recipe.fetch.contact
+
+
+def captioner(identity: str = "c" * 32, nbytes: int = 0) -> FoundCaptioner:
+    return FoundCaptioner("coca", "coca", "a folder", identity, Asking(((None, ""),), 1, 1.0, 1.0, 30, 0), nbytes)
+
+
+def test_who_captions_names_the_run_and_no_captioner_leaves_its_name() -> None:
+    asked = ("aa", Recipe(name="small"), (), (), None)
+    names = [run_identity(*asked), *(run_identity(*asked, captioners=[captioner(one)]) for one in ("a", "b"))]
+
+    assert run_identity(*asked, captioners=()) == names[0]
+    assert len(set(names)) == 3
+
+
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [
+        ("captioners: [{hub: no-such/captioner}]", "no-such/captioner"),
+        ("captioners: [{path: no/such/folder}]", "no/such/folder"),
+        ("captioners: [{endpoint: 'http://127.0.0.1:9/v1', model: q, prompts: {en: Describe.}}]", "127.0.0.1:9"),
+    ],
+)
+def test_a_captioner_that_is_not_there_stops_the_run_before_a_row_is_touched(
+    tmp_path: Path, captions: str, said: str
+) -> None:
+    (tmp_path / "log.csv").write_text("url,query\nhttp://a.example/a.jpg,a red ball\n")
+    (tmp_path / "mine.yaml").write_text(f"name: mine\ncaptions:\n  {captions}\n")
+    with pytest.raises(ModelMissing) as caught:
+        make_plan(str(tmp_path / "log.csv"), str(tmp_path / "mine.yaml"), str(tmp_path / "lake"), allow=("a:80",))
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 3
+    assert not (tmp_path / "lake").exists()
+
+
+def test_a_captioner_that_does_not_fit_in_memory_is_told_by_its_name() -> None:
+    with pytest.raises(TooLarge, match="captioner coca needs"):
+        check_memory(memory_asked((), [captioner(nbytes=1 << 50)]))
