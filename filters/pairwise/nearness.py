@@ -18,7 +18,7 @@ TARGETS = 16_384
 def normsim(pictures: Floats, target: Floats, norm: Literal[2, "inf"]) -> Floats:
     """Per row of `pictures` (n, width) the norm of its cosines with the rows of `target` (m, width), all of length 1.
 
-    Wang et al. (arXiv 2405.19547); with `inf` the largest cosine, as their code has it: not its absolute value.
+    Wang et al. (arXiv 2405.19547); with `inf` it is the largest cosine: the most similar picture of the set.
     """
     parts = [slice(start, start + ROWS) for start in range(0, len(pictures), ROWS)]
     if norm == 2:
