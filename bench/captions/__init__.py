@@ -1,0 +1,1 @@
+"""What captions cost, beside the model's own way to write them."""
