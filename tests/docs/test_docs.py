@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from app.main import parser
+from filters.captioning import CaptionChecks, Captioner
 from filters.chosen import BUILT_IN, chosen, first_reasons
 from filters.load import RecipeError, load_recipe, shipped
 from filters.recipe import Recipe
@@ -83,7 +84,7 @@ def test_every_table_and_every_shipped_recipe_is_told() -> None:
 
 def _told(heading: str) -> dict[str, str]:
     """Key and default of every row of the table under a heading of the page on recipes."""
-    _, _, rest = RECIPES.partition(f"\n### {heading}\n")
+    _, _, rest = RECIPES.partition(f"# {heading}\n")
     return dict(ROW.findall(rest.partition("\n#")[0]))
 
 
@@ -91,6 +92,8 @@ def _default(model: type[BaseModel], key: str) -> Any:
     default = model.model_fields[key].default
     if isinstance(default, tuple):
         return list(default)
+    if isinstance(default, BaseModel):
+        return "as below"
     return "must be given" if default is PydanticUndefined else default
 
 
@@ -98,6 +101,12 @@ def _default(model: type[BaseModel], key: str) -> Any:
 def test_every_key_of_a_section_is_told_with_its_default(section: str) -> None:
     model = next(one for one in _models(Recipe.model_fields[section].annotation))
     told = {key: yaml.safe_load(default.strip("`")) for key, default in _told(f"`{section}`").items()}
+    assert told == {key: _default(model, key) for key in model.model_fields}
+
+
+@pytest.mark.parametrize(("section", "model"), [("captioners", Captioner), ("checks", CaptionChecks)])
+def test_every_key_of_captions_is_told_with_its_default(section: str, model: type[BaseModel]) -> None:
+    told = {key: yaml.safe_load(default.strip("`")) for key, default in _told(f"`captions.{section}`").items()}
     assert told == {key: _default(model, key) for key in model.model_fields}
 
 
