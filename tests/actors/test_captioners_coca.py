@@ -1,20 +1,36 @@
 """A CoCa that remembers writes what open_clip's own forward pass would, token for token, and faster."""
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import open_clip
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
 
-from actors.models.captioners.coca import picture_tower
-from actors.models.captioners.decoder import SHORTEST, CocaDecoder
-from actors.models.captioners.sampling import Draws
+from actors.models.captioners.coca import CocaCaptioner, picture_tower
+from actors.models.captioners.decoder import SHORTEST, CocaDecoder, is_causal
+from actors.models.captioners.finding import find_captioner
+from actors.models.captioners.loading import load_captioner
+from actors.models.captioners.protocol import Said, Shown
+from actors.models.captioners.sampling import Draws, nucleus, numbers_of
+from actors.models.files import ModelMissing
+from actors.models.layouts import CONFIG
+from actors.models.prepare import Preprocessing, prepare
+from filters.captioning import Captioner
 
 VISION = {"image_size": 32, "layers": 2, "width": 32, "patch_size": 8, "head_width": 16, "output_tokens": True}
 POOLED = VISION | {"attentional_pool": True, "attn_pooler_heads": 2, "attn_pooler_queries": 9}
 TEXT = {"context_length": 20, "vocab_size": 24, "width": 32, "heads": 2, "layers": 2, "embed_cls": True}
 WIDE = {"context_length": 20, "vocab_size": 24, "width": 32, "heads": 2, "layers": 2}
+SPOKEN = WIDE | {"vocab_size": 49408}
+"""With the English vocabulary, for what is tokenised."""
+
 PREPARED = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
 BEGIN, END = 22, 23
 GREEDY = float("nan")
@@ -91,3 +107,113 @@ def test_greedy_decoding_is_the_models_own_token_for_token(seed: int, prompt: li
 def test_other_towers_and_blocks_are_theirs_too(more: dict[str, Any]) -> None:
     pictures = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     assert ours(coca(3, **more), pictures, [BEGIN], 14) == own(coca(3, **more), pictures, [BEGIN], 14)
+
+
+def folder_of(model: Any, folder: Path, **more: Any) -> Path:
+    """A model in open_clip's layout."""
+    folder.mkdir(exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps({"model_cfg": config(**more), "preprocess_cfg": PREPARED}))
+    weights = {name: one.contiguous() for name, one in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    more = {"text_cfg": SPOKEN | {"embed_cls": True, "output_tokens": True}, "multimodal_cfg": SPOKEN}
+    return folder_of(coca(5, **more), tmp_path_factory.mktemp("coca"), **more)
+
+
+def shown(count: int) -> list[Shown]:
+    coarse = np.random.default_rng(4).integers(0, 256, (count, 5, 6, 3), np.uint8)
+    return [Shown(number, one.repeat(8, 0).repeat(8, 1), 40, 48) for number, one in enumerate(coarse)]
+
+
+def captions(folder: Path, pictures: list[Shown], **more: Any) -> list[tuple[Said, ...]]:
+    asked = Captioner(path=str(folder), **({"tokens": 10} | more))
+    told = CocaCaptioner(find_captioner(asked), "cpu", torch.float32).caption(pictures)
+    assert all(isinstance(one, tuple) for one in told)
+    return [one for one in told if isinstance(one, tuple)]
+
+
+def test_a_recipes_captioner_says_the_models_own_words_on_real_preprocessing(written: Path) -> None:
+    tokenizer, pictures = open_clip.get_tokenizer(f"local-dir:{written}"), shown(4)
+    model = open_clip.create_model(f"local-dir:{written}").eval()
+    inputs = torch.stack([torch.from_numpy(prepared(one)) for one in pictures])
+    prompt = [tokenizer.sot_token_id, *tokenizer.encode("a photo of")]
+    said = own(model, inputs, prompt, 10, tokenizer.eot_token_id)
+    told = captions(written, pictures, prompts={"en": "a photo of"})
+    assert [one[0].raw for one in told] == [tokenizer.decode(tokens).strip() for tokens in said]
+    assert [one[0].tokens for one in told] == [len(tokens) for tokens in said]
+
+
+def prepared(one: Shown) -> Any:
+    squashed = Preprocessing(32, 32, "squash", "bicubic", (0.5,) * 3, (0.25,) * 3)
+    return ((prepare(one.pixels, 40, 48, squashed) / 255 - 0.5) / 0.25).transpose(2, 0, 1).astype(np.float32)
+
+
+def test_samples_belong_to_the_picture_and_not_to_its_batch(written: Path) -> None:
+    asked: dict[str, Any] = {"samples": 4, "prompts": {"en": "a", "zh": "一"}, "seed": 3}
+    together = captions(written, shown(5), **asked)
+    assert together == [captions(written, [one], **asked)[0] for one in shown(5)]
+    assert together != captions(written, shown(5), **asked | {"seed": 4})
+    assert [one.raw for one in together[0] if one.sample == 0] == [
+        one.raw for one in captions(written, shown(1), **asked | {"samples": 1})[0]
+    ]
+    assert len({one.raw for one in together[0]}) > 4
+
+
+def test_a_narrow_nucleus_is_greedy_and_a_wide_one_is_not(written: Path) -> None:
+    (narrow,) = captions(written, shown(1), samples=3, top_p=1e-6)
+    (wide,) = captions(written, shown(1), samples=3, temperature=5.0, top_p=1.0)
+    assert len({one.raw for one in narrow}) == 1
+    assert len({one.raw for one in wide}) == 3
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-8, 8), min_size=2, max_size=30), st.floats(0, 0.999), st.floats(0.01, 1))
+def test_a_drawn_token_is_in_the_nucleus_and_the_whole_nucleus_is_drawn(
+    logits: list[float], number: float, top_p: float
+) -> None:
+    told = torch.tensor([logits], dtype=torch.float32)
+    shares = np.sort(told.softmax(-1).numpy()[0])[::-1]
+    least = shares[: int(np.searchsorted(np.cumsum(shares), top_p - 1e-6)) + 1][-1]
+    token = int(nucleus(told, torch.tensor([number]), top_p))
+    assert told.softmax(-1)[0, token] >= least - 1e-6
+    assert int(nucleus(told, torch.tensor([0.0]), top_p)) in np.flatnonzero(told[0] == told.max())
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely() -> None:
+    shares = torch.tensor([0.5, 0.3, 0.15, 0.05])
+    numbers = torch.from_numpy(numbers_of(9, 1, 0, 4000))
+    drawn = nucleus(shares.log().expand(4000, -1), numbers, 0.9)
+    often = torch.bincount(drawn, minlength=4) / 4000
+    assert (often - torch.tensor([0.5, 0.3, 0.15, 0.0]) / 0.95).abs().max() < 0.03
+
+
+def test_what_makes_no_coca_is_refused_before_a_run_begins(written: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match="no CoCa"):
+        find_captioner(Captioner(path="demo/scorer"))
+    with pytest.raises(ModelMissing, match="has room for 19"):
+        find_captioner(Captioner(path=str(written), tokens=20))
+    with pytest.raises(ModelMissing, match="the recipe wants"):
+        find_captioner(Captioner(path=str(written), sha256="0" * 64))
+    long = find_captioner(Captioner(path=str(written), tokens=15, prompts={"en": "a picture of one two three"}))
+    with pytest.raises(ModelMissing, match="room for 13 tokens"):
+        load_captioner(long, "cpu", 1)
+
+
+def test_weights_that_changed_since_they_were_found_are_refused(tmp_path: Path, written: Path) -> None:
+    for file in written.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    found = find_captioner(Captioner(path=str(tmp_path), tokens=10))
+    weights = tmp_path / "open_clip_model.safetensors"
+    assert (found.files[0][0], found.nbytes) == (str(weights), weights.stat().st_size)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    with pytest.raises(ModelMissing, match="Put the same file"):
+        load_captioner(found, "cpu", 1)
+
+
+def test_a_text_tower_that_sees_what_comes_later_is_not_for_us() -> None:
+    assert is_causal(coca())
+    assert not is_causal(coca(text_cfg=TEXT | {"output_tokens": True, "no_causal_mask": True}))
