@@ -37,13 +37,12 @@ def test_every_policy_is_told_with_its_reason_and_an_example() -> None:
     assert [kind for kind in kinds if f"policy: {kind}" not in examples] == []
 
 
-def test_two_recipes_and_two_releases_are_compared(newcomer: Any) -> None:
+def test_two_recipes_and_two_releases_are_compared_and_a_run_follows_a_policy(newcomer: Any) -> None:
     unscored = (files("recipes") / "unscored.yaml").read_text("utf-8")
     longer = "\nselect:\n  policies: [{policy: text, characters: 20}]\n"
-    for name, text in (("mine", unscored), ("other", unscored + longer)):
+    for name, release, text in (("mine", "first", unscored), ("other", "second", unscored + longer)):
         (newcomer.folder / f"{name}.yaml").write_text(text.replace("name: unscored", f"name: {name}"), "utf-8")
-    for release in ("first", "second"):  # two names of one release: what is compared of them is not much
-        words = ["--recipe", "mine.yaml", "--release", release, "--allow-host", newcomer.host]
+        words = ["--recipe", f"{name}.yaml", "--release", release, "--allow-host", newcomer.host]
         done = newcomer.run("curate", "clicks.parquet", *words)
         assert done.returncode == 0, done.stderr[-500:]
     told = []
@@ -56,3 +55,6 @@ def test_two_recipes_and_two_releases_are_compared(newcomer: Any) -> None:
     assert mine["kept"] == told[0]["pairs"] > other["kept"] > 0
     assert other["reasons"] == {"not_selected": mine["only"]}
     assert told[0]["notes"] == []
+    question = "SELECT release, count(*) AS n FROM release_pairs GROUP BY release ORDER BY release"
+    held = [json.loads(line)["n"] for line in newcomer.run("sql", question, "--json").stdout.splitlines()]
+    assert held == [mine["kept"], other["kept"]]
