@@ -120,8 +120,8 @@ def texts_of(warehouse: str, parts: Sequence[str], pool: PoolFile) -> Iterator[p
         view(con, "told", parts, "text_id BIGINT, norm VARCHAR, language VARCHAR")
         yield from con.execute(
             """WITH wanted AS (SELECT DISTINCT text_id FROM pool),
-               own AS (SELECT text_id, min(norm) AS norm, min(language) AS language FROM told SEMI JOIN wanted USING (text_id)
-                       WHERE norm IS NOT NULL GROUP BY text_id)
+               own AS (SELECT text_id, min(norm) AS norm, min(language) AS language FROM told
+                       SEMI JOIN wanted USING (text_id) WHERE norm IS NOT NULL GROUP BY text_id)
                FROM own UNION ALL
                SELECT text_id, min(norm), min(language) FROM lake.texts SEMI JOIN wanted USING (text_id)
                WHERE text_id NOT IN (SELECT text_id FROM own) GROUP BY text_id"""
