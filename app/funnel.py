@@ -25,7 +25,7 @@ def funnel(rows: int, survivors: Sequence[Row]) -> str:
     for one in bars:
         drawn += _bar(one, top)
         top += TALL + GAP
-    box = f'viewBox="0 0 {LEFT + WIDE + 260} {top}" font-family="sans-serif" font-size="14"'
+    box = f'viewBox="0 0 {LEFT + WIDE + 320} {top}" font-family="sans-serif" font-size="14"'
     paper = '<rect width="100%" height="100%" fill="#ffffff"/>'
     return "\n".join([f'<svg xmlns="http://www.w3.org/2000/svg" {box}>', paper, *drawn, "</svg>"])
 

@@ -167,24 +167,26 @@ def _hours(step: str, whole: float, laps: Sequence[Lap], factor: float, slots: i
         return Hours(step, whole, whole, Range(0, 0, 0), 0, _in_hours(Range(whole, whole, whole * max(factor, 1))))
     longest = max(laps, key=lambda lap: lap.marks[-1][1])
     units = longest.marks[-1][1]
-    start, each = growth(longest, slots)
+    start, each = growth(longest, slots, factor)
     rest = max(0.0, whole - longest.seconds)
-    grown = Range(*(rest + start + part * units * factor for part in (each.value, each.low, each.high)))
-    high = max(grown.high, whole * factor)
-    return Hours(step, whole, rest + start, each, units * factor, _in_hours(Range(grown.value, grown.low, high)))
+    value, low = (rest + start + part * units * factor for part in (each.value, each.low))
+    least = min(whole, value) if each.low == 0 else low
+    most = max(value, whole * factor)
+    return Hours(step, whole, rest + start, each, units * factor, _in_hours(Range(value, least, most)))
 
 
-def growth(lap: Lap, slots: int) -> tuple[float, Range]:
+def growth(lap: Lap, slots: int, factor: float) -> tuple[float, Range]:
     """Seconds before a lap's first row, and seconds for each: a line through the moments at which its parts were done.
 
     `slots` parts are under way at once and end as one wave, so a part stands at the end of its wave. With less than
-    two waves a start cannot be told apart: all of the time is taken for that of the rows, and it may be none of it.
+    two waves a start cannot be told apart: all of the time may be that of the rows, and none of it. Of what then comes
+    for `factor` times the rows the geometric middle is expected, which is as many times too much as too little.
     """
     parts, rows = len(lap.marks), lap.marks[-1][1]
     most = lap.seconds / max(rows, 1)
     waves = np.array([math.ceil((place + 1) / slots) for place in range(parts)])
     if rows == 0 or waves[-1] < 2:
-        return 0.0, Range(most, 0.0, most)
+        return 0.0, Range(most / math.sqrt(max(factor, 1)), 0.0, most)
     across = waves * slots * rows / parts
     moments = np.array([moment for moment, _ in lap.marks])
     spread = float(((across - across.mean()) ** 2).sum())

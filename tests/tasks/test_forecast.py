@@ -90,16 +90,23 @@ def _lap(parts: int, slots: int, start: float, each: float, rows: int = 64) -> L
 
 @given(st.integers(2, 9), st.integers(1, 8), st.floats(0, 20), st.floats(0.0005, 0.5))
 def test_starting_is_told_from_the_cost_of_a_row(waves: int, slots: int, start: float, each: float) -> None:
-    found, cost = growth(_lap(waves * slots, slots, start, each), slots)
+    found, cost = growth(_lap(waves * slots, slots, start, each), slots, 20)
     assert cost.value == pytest.approx(each, rel=1e-3)
     assert found == pytest.approx(start, abs=1e-3 * (start + 64 * each * waves * slots))
     assert cost.low <= cost.value <= cost.high
 
 
 def test_one_wave_of_parts_tells_no_start_and_says_so_by_its_interval() -> None:
-    start, each = growth(_lap(4, 8, 5, 0.01), 8)
+    lap = _lap(4, 8, 5, 0.01)
+    start, each = growth(lap, 8, 100)
     assert start == 0
-    assert (each.low, each.high) == (0, each.value)
+    assert (each.low, each.high) == pytest.approx((0, lap.seconds / 256))
+    (told,) = hours(
+        Clock({"ingest": 0, "fetch": lap.seconds}, [lap]), Range(25_600, 0, 0), Drawn(1, 1, 1), {"fetch": 8}
+    )[1:]
+    assert told.hours.low == pytest.approx(lap.seconds / 3600)
+    assert told.hours.high == pytest.approx(100 * lap.seconds / 3600)
+    assert told.hours.value == pytest.approx(10 * lap.seconds / 3600)
 
 
 def test_steps_grow_by_what_they_work_on_and_what_was_not_seen_to_grow_has_a_bound() -> None:
