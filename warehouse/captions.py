@@ -10,12 +10,10 @@ import duckdb
 
 from warehouse import schemas
 from warehouse.cosines import vectors_of
+from warehouse.cuts import CAPTION
 from warehouse.ids import fingerprint
 from warehouse.lake import connect, quoted, view, write
 from warehouse.pairs import SURVIVOR, write_survivors
-
-ROLE = "caption:"
-"""Begins the role of a text that a model wrote; the captioner's name follows."""
 
 # one caption among all: the model's identity covers its weights, prompts and how samples are drawn
 _KEY = "image_id, captioner, model, prompt_language, sample"
@@ -124,7 +122,7 @@ def caption_texts(warehouse: str, words: Sequence[str], checks: Sequence[str], o
     """Write the texts of captions that no check has turned away, as a part of SIFTED_TEXTS without candidates."""
     with connect(warehouse) as con:
         _views(con, words, checks)
-        rows = f"""SELECT DISTINCT ON (text_id) NULL::BIGINT AS candidate_id, {quoted(ROLE)} || captioner AS role,
+        rows = f"""SELECT DISTINCT ON (text_id) NULL::BIGINT AS candidate_id, {quoted(CAPTION)} || captioner AS role,
                           0::INTEGER AS place, raw, norm, language, NULL::VARCHAR AS measures, NULL::VARCHAR AS reason,
                           NULL::VARCHAR AS detail, text_id, text_id AS text_group
                    FROM staying ORDER BY text_id, captioner, raw"""
@@ -140,7 +138,7 @@ def join_captions(warehouse: str, pairs: str, words: Sequence[str], checks: Sequ
         view(con, "pairs_in", [pairs], schemas.PAIRS)
         _views(con, words, checks)
         rows = f"""SELECT * FROM pairs_in UNION ALL BY NAME
-                   SELECT DISTINCT image_id, text_id, {quoted(ROLE)} || captioner AS role, language,
+                   SELECT DISTINCT image_id, text_id, {quoted(CAPTION)} || captioner AS role, language,
                           NULL::BIGINT AS candidate_id, image_id AS own_image, text_id AS text_group,
                           NULL::BIGINT AS better_text FROM staying
                    ORDER BY image_id, text_id, role, candidate_id"""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from warehouse import schemas
-from warehouse.lake import connect, view
+from warehouse.cuts import CAPTION
+from warehouse.lake import connect, quoted, view
 from warehouse.pairs import SURVIVOR
 
 
@@ -81,7 +82,7 @@ _METRICS = f"""
            count(*) FILTER (width IS NULL) AS pairs_without_picture,
            count(*) FILTER (text IS NULL) AS pairs_without_text,
            count(DISTINCT (image_id, text_id)) / greatest(count(DISTINCT image_id), 1) AS texts_per_image,
-           coalesce(avg(starts_with(role, 'caption:')::INTEGER), 0) AS share_captions,
+           coalesce(avg(starts_with(role, {quoted(CAPTION)})::INTEGER), 0) AS share_captions,
            coalesce(avg((language = 'zh')::INTEGER), 0) AS share_zh,
            coalesce(avg((language = 'en')::INTEGER), 0) AS share_en,
            avg(length(text)) AS mean_characters, min(least(width, height)) AS smallest_side,

@@ -9,7 +9,8 @@ from datetime import datetime
 import duckdb
 
 from warehouse import schemas
-from warehouse.captions import ROLE, commit_captions
+from warehouse.captions import commit_captions
+from warehouse.cuts import CAPTION
 from warehouse.errors import NameTaken, WarehouseError
 from warehouse.ids import fingerprint as content_name
 from warehouse.lake import connect, locate, quoted, view, write
@@ -415,7 +416,7 @@ def _release(con: duckdb.DuckDBPyConnection, run: Run, release: Release) -> None
            SELECT DISTINCT $1 AS release, image_id, text_id, role,
                   (CASE WHEN starts_with(role, $2) THEN $3 ELSE 1.0 END)::FLOAT AS weight
            FROM judged WHERE reason IS NULL ORDER BY image_id, text_id, role""",
-        [release.name, ROLE, run.captions.weight],
+        [release.name, CAPTION, run.captions.weight],
     )
     con.execute(
         """INSERT INTO lake.releases BY NAME SELECT $1 AS release, $2 AS recipe, $3 AS recipe_name, $4 AS fingerprint,
