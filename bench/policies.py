@@ -65,13 +65,16 @@ class Shelf:
     stock: Stock
     folder: Path
 
-    def select(self, asked: dict[str, Any]) -> tuple[float, int]:
-        """Follow a `select`: the seconds that it took, and how many pairs it keeps."""
+    def select(self, name: str, asked: dict[str, Any]) -> float:
+        """Follow a `select`: the seconds that it took. It says how many pairs stay, and what load it ran under."""
         out = Path(tempfile.mkdtemp(prefix="select-", dir=self.folder))
-        start = time.monotonic()
+        start, used = time.monotonic(), time.process_time()
         part, _, _ = select_pairs(self.stock, Select.model_validate(asked), [], out)
-        seconds = time.monotonic() - start
-        return seconds, pq.read_table(part, columns=["reason"])["reason"].null_count
+        seconds, used = time.monotonic() - start, time.process_time() - used
+        kept = pq.read_table(part, columns=["reason"])["reason"].null_count
+        load = os.getloadavg()[0]
+        say(f"{name}: {kept:,} stay; {seconds:.1f} s, {used:.1f} s of all cores together, load {load:.1f}")
+        return seconds
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,15 +118,13 @@ def _measured(shelf: Shelf) -> Iterator[Line]:
     """Each policy with its measure to be made, then all of them once more."""
     every = policies(shelf.folder)
     pairs = pq.read_metadata(shelf.stock.pairs).num_rows
-    seconds, _ = shelf.select({})
-    say(f"cosines of all pairs: {seconds:.1f} s")
+    shelf.select("cosines of all pairs", {})
     _publish(shelf)
     for name, asked in every.items():
-        seconds, kept = shelf.select(asked)
-        say(f"{name} keeps {kept:,}; {seconds:.1f} s the first time, load {os.getloadavg()[0]:.1f}")
+        seconds = shelf.select(f"{name}, the first time", asked)
         yield Line(f"{name}, the first time", seconds, SWITCH_S, "s", SWITCH_S / seconds, 0)
     for name, asked in every.items():
-        seconds, _ = shelf.select(asked)
+        seconds = shelf.select(f"switching to {name}", asked)
         yield Line(f"switching to {name} over {pairs:,} pairs", seconds, SWITCH_S, "s", SWITCH_S / seconds, 1)
     say("a model was run" if "torch" in sys.modules else "no model was run: torch was not even imported")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from warehouse import schemas
@@ -67,6 +68,11 @@ def test_each_models_pairs_are_cut_at_a_value_of_their_own(bare: World) -> None:
 
 
 def test_a_value_at_the_bound_stays_in_single_precision(bare: World) -> None:
+    drawn = np.random.default_rng(0).standard_normal(40).astype(np.float32)
+    rows = [{f"m{n}": float(value) for n in range(12)} for value in drawn]
+    for n in range(12):  # a bound that is written as another number than the stored one turns its own pair away
+        judged, _ = _judge(bare, rows, [Cut("near", f"m{n}", "not_selected", None, n / 12 + 0.01)])
+        assert _reasons(judged).count(None) == int(40 * (n / 12 + 0.01)) + 1
     judged, frozen = _judge(bare, [{"m": 0.1}, {"m": 0.3}], [Cut("near", "m", "not_selected", 0.3)])
     assert _reasons(judged) == ["not_selected", None]
     assert frozen == {"near": 0.3}
