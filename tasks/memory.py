@@ -47,12 +47,12 @@ def memory_here() -> int:
 
 
 def _card() -> int | None:
-    """Bytes of memory of the first card; None without one. The library that knows takes seconds to be there."""
+    """Bytes of memory of the first card; None without one. Who knows takes seconds to be there."""
     if not Path("/dev/nvidia0").exists():
         return None
-    import torch
+    from actors.models.encoder import card_memory
 
-    return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+    return card_memory()
 
 
 def _too_large(what: str, needs: int, has: int, who: str) -> TooLarge:

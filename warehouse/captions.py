@@ -23,7 +23,7 @@ _SAME = """c.image_id = d.image_id AND c.model = d.model AND c.sample = d.sample
 
 @dataclass(frozen=True)
 class Wanted:
-    """A part of fetched pictures, and a Parquet file of `url` and `image_id` of those in it that somebody asks about."""
+    """A part of fetched pictures, and a Parquet file of `url` and `image_id` of those in it that are asked about."""
 
     fetched: str
     pictures: str

@@ -167,6 +167,13 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def card_memory() -> int | None:
+    """Bytes of memory of this process's first card; None where it has none."""
+    import torch
+
+    return int(torch.cuda.get_device_properties(0).total_memory) if torch.cuda.is_available() else None
+
+
 def precision(device: str) -> torch.dtype:
     """The fastest type of numbers that keeps cosines: float16 on cards, bfloat16 where a CPU multiplies it.
 
