@@ -131,12 +131,11 @@ def _off(rows: dict[str, float], count: int) -> float:
     return abs(count - rows["value"]) / reach
 
 
-def test_survivors_bytes_and_pairs_are_those_of_the_mill(seen: Seen) -> None:
+def test_survivors_and_pairs_are_those_of_the_mill(seen: Seen) -> None:
     left = {one["stage"]: one["rows"] for one in seen.said["survivors"]}
     assert list(left) == ["ingest", "sift", "fetch", "look", "copies", "align", "select"]
-    assert left["select"]["low"] <= seen.done["counts"]["kept"] <= left["select"]["high"]
-    pairs = seen.said["expected"]["pairs"]
-    assert pairs["low"] * 0.9 <= seen.done["metrics"]["pairs"] <= pairs["high"] * 1.1
+    assert _off(left["select"], seen.done["counts"]["kept"]) < 2
+    assert _off(seen.said["expected"]["pairs"], seen.done["metrics"]["pairs"]) < 2
     assert seen.said["expected"]["bytes_to_fetch"]["low"] >= seen.said["expected"]["bytes_to_keep"]["low"] > 0
 
 
