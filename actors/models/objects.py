@@ -4,10 +4,10 @@ A vocabulary of objects is a list of concepts, and its vectors are a part as tho
 how much nearer the picture is to it than to the average object of the vocabulary, as a probability:
 1 / (1 + exp(-scale * (cosine - mean cosine))). At 0.5 it is as near as any; the bound lies above.
 
-Of what a cosine can be held against this has told named from absent objects best (bench.words has the figures). The
-cosine itself does not compare between pictures: a dark or crowded one is far from every word. A softmax over the
-vocabulary, or the distance from the best of it, are about one thing a picture and punish whatever stands beside a
-clearer one; a rank says nothing once it is known how many things a picture shows.
+Of what a cosine can be held against this tells named from absent objects best (docs/caption-checks.md has the figures).
+The cosine itself does not compare between pictures: some are far from every word. A softmax over the vocabulary, or the
+distance from the best of it, are about one thing a picture, and punish whatever stands beside a clearer one; a rank says
+nothing once it is not known how many things a picture shows. The sigmoid of SigLIP is the cosine itself, moved.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from actors.models.encoder import Encoder
 from actors.models.files import find_model
@@ -18,9 +19,10 @@ SCORER = Model(path="demo/scorer")
 SHAPES = "demo/objects.tsv"
 
 
-def unit(rows: int, width: int, seed: int) -> np.ndarray:
+def unit(rows: int, width: int, seed: int) -> NDArray[np.float32]:
     vectors = np.random.default_rng(seed).normal(size=(rows, width))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors.astype(np.float32)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def test_every_object_is_named_by_its_own_words(place: int) -> None:
         ("热狗和狗", ["hot-dog", "dog"]),
         ("斑马线上的斑马", ["zebra"]),
         ("马路边的白马", ["horse"]),
-        ("白马，路边的树", ["horse"]),
+        ("一匹马，路边的树", ["horse"]),
         ("穿牛仔裤的男人", ["person"]),
         ("水里的海豹和熊猫", []),
         ("猫头鹰在长椅上", ["bird", "bench"]),
@@ -97,6 +97,7 @@ def test_thousands_of_texts_a_second() -> None:
 def test_chair_is_the_worked_case() -> None:
     assert chair([["dog", "cat", "car"]], [{"dog", "cat"}]) == Chair(1 / 3, 1.0)
     assert chair([["dog", "dog"], ["car"], []], [{"dog"}, {"dog"}, set()]) == Chair(1 / 3, 1 / 3)
+    assert chair([["car", "bus"], ["dog"]], [set(), {"dog"}]) == Chair(2 / 3, 1 / 2)
     assert chair([], []) == Chair(0, 0)
     with pytest.raises(ValueError, match="zip"):
         chair([["dog"]], [])
