@@ -33,7 +33,7 @@ from demo.train_scorer import (
     shrunk,
     write_merges,
 )
-from demo.world import LANGUAGES, SHAPES, Group, Language, Scene, random_scene
+from demo.world import LANGUAGES, SHAPES, Attribute, Group, Language, Scene, random_scene
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,8 @@ SIDE: int = CONFIG["vision_cfg"]["image_size"]
 DRAWN = (96, 128, 160, 192, 256)  # pixels a side before they are shrunk, as a decoder at reduced scale gives them
 SEED = 3 * 2**42  # neither the scorer's scenes nor a log's
 SCENES = 64  # of a batch
-EDITS = ("shape", "shape", None)  # what of a scene its neighbours in a batch have otherwise; null: anything
+PROMPTS = 2  # of a batch, a shape and language
+NEIGHBOURS: tuple[Attribute | None, ...] = ("shape", "shape", None)  # what else a scene has in a batch; null: anything
 
 
 @dataclass(frozen=True)
@@ -92,20 +93,42 @@ def train(folder: Path, steps: int, seed: int = SEED, scenes: int = SCENES) -> N
 
 
 def draw_batch(rng: random.Random, scenes: int) -> tuple[list[Scene], list[Claim]]:
-    """Scenes in groups of one and its edits; a true text each, one of another shape each, and prompts of each shape."""
+    """Scenes in groups of one and its edits; a true text each, one of another shape each, and prompts."""
     drawn: list[Scene] = []
     while len(drawn) < scenes:
         first = random_scene(rng)
-        drawn += [first, *(first.edited(rng, edit or rng.choice(ATTRIBUTES)) for edit in EDITS)]  # type: ignore[arg-type]
+        drawn += [first, *(_edited(first, rng, attribute) for attribute in NEIGHBOURS)]
     said = [_claim(rng, scene) for scene in drawn]
     said += [_claim(rng, scene.edited(rng, "shape")) for scene in drawn]
     named = [
         Claim(rng.choice(_named(shape, language)), shape=shape)
         for shape in SHAPES
         for language in LANGUAGES
-        for _ in "12"
+        for _ in range(PROMPTS)
     ]
     return drawn, said + named
+
+
+def answers(scenes: Sequence[Scene], claims: Sequence[Claim]) -> NDArray[np.bool_]:
+    """Which texts are true of which scenes, (scenes, claims)."""
+    return np.array([[claim.true_of(scene) for claim in claims] for scene in scenes])
+
+
+def loss_of(model: Any, pixels: torch.Tensor, tokens: torch.Tensor, truth: NDArray[np.bool_]) -> torch.Tensor:
+    """The sigmoid loss over all pairs, a scene's sum; bfloat16 where torch finds it precise enough."""
+    import torch
+    from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+
+    with torch.autocast("cpu", torch.bfloat16):
+        images, texts = model.visual(pixels), model.encode_text(tokens)
+    cosines = normalize(images.float(), dim=1) @ normalize(texts.float(), dim=1).T
+    logits = model.logit_scale.exp() * cosines + model.logit_bias
+    target = torch.from_numpy(truth).float()
+    return binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(pixels)
+
+
+def _edited(scene: Scene, rng: random.Random, attribute: Attribute | None) -> Scene:
+    return scene.edited(rng, rng.choice(ATTRIBUTES) if attribute is None else attribute)
 
 
 def _kinds(groups: Sequence[Group], sizes: bool) -> list[tuple[str, str, int, str]]:
@@ -135,7 +158,7 @@ def _fit(model: Any, tokenizer: Any, steps: int, rng: random.Random, scenes: int
         drawn, claims = draw_batch(rng, scenes)
         pixels = np.stack([shrunk(scene.draw(rng.choice(DRAWN)), SIDE) for scene in drawn])
         tokens = tokenizer([claim.text for claim in claims])
-        loss = _questions(model, normalised(pixels, rng), tokens, _answers(drawn, claims))
+        loss = loss_of(model, normalised(pixels, rng), tokens, answers(drawn, claims))
         optimiser.zero_grad()
         torch.autograd.backward(loss)
         optimiser.step()
@@ -144,23 +167,6 @@ def _fit(model: Any, tokenizer: Any, steps: int, rng: random.Random, scenes: int
             model.logit_scale.clamp_(0, 4.6052)
         if step % 100 == 0 or step == steps - 1:
             print(f"step {step}/{steps} loss {loss.item():.3f} {time.monotonic() - started:.0f} s", flush=True)
-
-
-def _answers(scenes: Sequence[Scene], claims: Sequence[Claim]) -> NDArray[np.bool_]:
-    return np.array([[claim.true_of(scene) for claim in claims] for scene in scenes])
-
-
-def _questions(model: Any, pixels: torch.Tensor, tokens: torch.Tensor, answers: NDArray[np.bool_]) -> torch.Tensor:
-    """The sigmoid loss over all pairs, a scene's sum; bfloat16 where torch finds it precise enough."""
-    import torch
-    from torch.nn.functional import binary_cross_entropy_with_logits, normalize
-
-    with torch.autocast("cpu", torch.bfloat16):
-        images, texts = model.visual(pixels), model.encode_text(tokens)
-    cosines = normalize(images.float(), dim=1) @ normalize(texts.float(), dim=1).T
-    logits = model.logit_scale.exp() * cosines + model.logit_bias
-    target = torch.from_numpy(answers).float()
-    return binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(pixels)
 
 
 def main() -> None:
