@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.funnel import funnel, page
-from app.run import _server
+from app.run import server
 from app.show import say, table
 
 HERE = "here"
@@ -58,7 +58,7 @@ def plan(asked: argparse.Namespace) -> int:
 
 
 def _plan_flow(asked: argparse.Namespace) -> dict[str, Any]:
-    _server()
+    server()
     from flows.plan import plan as flow
 
     with redirect_stdout(sys.stderr):

@@ -74,7 +74,7 @@ def refetch(asked: argparse.Namespace) -> int:
 
 
 def _refetch_flow(asked: argparse.Namespace) -> dict[str, Any]:
-    _server()
+    server()
     from flows.refetch import refetch as flow
 
     with redirect_stdout(sys.stderr):
@@ -93,7 +93,7 @@ def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
     from warehouse.lake import prepare
 
     prepare(asked.warehouse)
-    _server()
+    server()
     from flows.curate import curate as flow
 
     with redirect_stdout(sys.stderr):  # Ray prints there when a worker dies; ours is for the answer alone
@@ -111,7 +111,7 @@ def _curate_flow(asked: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def _server() -> str:
+def server() -> str:
     """The API address of a Prefect server for what follows; where it shows is said before the work begins."""
     from flows.bootstrap import prepare_server
     from flows.server import ensure_server
@@ -163,7 +163,7 @@ def train(asked: argparse.Namespace) -> int:
 
 
 def _train_flow(release: str, warehouse: str, evaluate: str | None) -> dict[str, Any]:
-    _server()
+    server()
     from flows.train import train as flow
 
     result: dict[str, Any] = flow(release, warehouse, evaluate=evaluate)
@@ -179,7 +179,7 @@ def _tell_training(result: dict[str, Any]) -> None:
 
 def up(asked: argparse.Namespace) -> int:
     """Start the server or find it; the line that points other Prefect commands at it."""
-    print(f"export PREFECT_API_URL={_server()}")
+    print(f"export PREFECT_API_URL={server()}")
     return 0
 
 

@@ -97,14 +97,22 @@ def curate(
     return _trained(plan, result) if train else result
 
 
-def mill(plan: Plan, earlier: str | None = None) -> dict[str, Any]:
+def mill(plan: Plan, earlier: str | None = None, *, dry: bool = False) -> dict[str, Any]:
     """Run every stage of the plan and tell the world of its release; what a script wants to know of the run.
 
-    `earlier` is the id of the run of which only the failures that may pass are asked again. Raises NotPublished.
+    `earlier` is the id of the run of which only the failures that may pass are asked again. A `dry` run publishes
+    nothing and says so. Raises NotPublished.
     """
     _announce(plan)
     with alone(plan), cluster(plan.workers, dashboard=os.environ.get("ZEROMILL_RAY_DASHBOARD") == "1"):
-        result = _mill(plan, earlier)
+        result = _mill(plan, earlier, dry=dry)
+    if not dry:
+        _tell_of(plan)
+    return result
+
+
+def _tell_of(plan: Plan) -> None:
+    """Emit the event that trainings start on."""
     emit_event(
         event=PUBLISHED,
         resource={
@@ -114,7 +122,6 @@ def mill(plan: Plan, earlier: str | None = None) -> dict[str, Any]:
         },
         payload={"release": plan.release, "warehouse": plan.warehouse},
     )
-    return result
 
 
 def _trained(plan: Plan, result: dict[str, Any]) -> dict[str, Any]:
@@ -164,41 +171,27 @@ class _Parts:
     cuts: dict[str, float] | None = None
 
 
-def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
+def _mill(plan: Plan, earlier: str | None, *, dry: bool) -> dict[str, Any]:
     """Every stage, and what they made of the source, published or not."""
     started = datetime.now(UTC)
     parts = _Parts(earlier)
     _words(plan, parts)
     _pictures(plan, parts)
     _pairs(plan, parts)
-    with step("validate") as said:
-        ledger, counts = make_ledger(
-            plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=True
-        )
-        told = [parts.texts, *parts.captioned.texts]
-        verdict = validate(plan, told, parts.looked, parts.judged, ledger)
-        said.append("passed" if verdict.passed else "failed: " + "; ".join(verdict.failed))
-    if not verdict.passed:
-        ledger, counts = make_ledger(
-            plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=False
-        )
+    verdict, ledger, counts = _judged(plan, parts)
     turned_away = funnel(plan.warehouse, ledger)
-    release = Release(plan.release, parts.cuts or {}, counts, verdict.metrics) if verdict.passed else None
+    published = verdict.passed and not dry
+    release = Release(plan.release, parts.cuts or {}, counts, verdict.metrics) if published else None
     with step("publish") as said:
         publish_run(plan, _run(plan, parts, started, ledger, verdict), release)
-        said.append(
-            f"{verdict.metrics['pairs']} pairs of {verdict.metrics['images']} pictures" if release else "held back"
-        )
+        held = "nothing, as this is a dry run" if dry else "held back"
+        said.append(f"{verdict.metrics['pairs']} pairs of {verdict.metrics['images']} pictures" if release else held)
     funnel_artifact(counts["candidates"], turned_away, counts["kept"])
     validation_artifact(verdict.passed, verdict.metrics, verdict.failed, verdict.report, parts.joined.page)
-    again = 0 if plan.of_folder else count_left(plan.work, plan.run_id).transient
-    if release is None:
-        raise NotPublished(
-            f"Nothing was published: {'; '.join(verdict.failed)}.\n"
-            f"The ledger has every row's reason (`zeromill sql`); the report is {verdict.report}"
-            + (f"\n{again} URLs failed for a while only: `zeromill refetch` asks them again." if again else "")
-        )
-    release_artifact(release.name, counts, verdict.metrics, release.cuts)
+    if release is not None:
+        release_artifact(release.name, counts, verdict.metrics, release.cuts)
+    elif not dry:
+        raise NotPublished(_held_back(plan, verdict))
     return {
         "release": plan.release,
         "run_id": plan.run_id,
@@ -207,11 +200,43 @@ def _mill(plan: Plan, earlier: str | None) -> dict[str, Any]:
         "funnel": [{"stage": stage, "reason": reason, "rows": rows} for stage, reason, rows in turned_away],
         "overlaps": overlaps(plan.warehouse, ledger),
         "metrics": verdict.metrics,
-        "cuts": release.cuts,
+        "cuts": parts.cuts or {},
         "report": verdict.report,
         "copies": parts.joined.page,
-        "may_be_asked_again": again,
+        "may_be_asked_again": _transient(plan),
     }
+
+
+def _judged(plan: Plan, parts: _Parts) -> tuple[Verdict, str, dict[str, int]]:
+    """Whether what the stages made may be published, its ledger, and how many rows had which outcome."""
+
+    def told(published: bool) -> tuple[str, dict[str, int]]:
+        return make_ledger(
+            plan, parts.candidates, parts.sifted, parts.looked, parts.joined.part, parts.judged, published=published
+        )
+
+    with step("validate") as said:
+        ledger, counts = told(published=True)
+        texts = [parts.texts, *parts.captioned.texts]
+        verdict = validate(plan, texts, parts.looked, parts.judged, ledger)
+        said.append("passed" if verdict.passed else "failed: " + "; ".join(verdict.failed))
+    if not verdict.passed:
+        ledger, counts = told(published=False)
+    return verdict, ledger, counts
+
+
+def _transient(plan: Plan) -> int:
+    """How many URLs failed for a while only."""
+    return 0 if plan.of_folder else count_left(plan.work, plan.run_id).transient
+
+
+def _held_back(plan: Plan, verdict: Verdict) -> str:
+    again = _transient(plan)
+    return (
+        f"Nothing was published: {'; '.join(verdict.failed)}.\n"
+        f"The ledger has every row's reason (`zeromill sql`); the report is {verdict.report}"
+        + (f"\n{again} URLs failed for a while only: `zeromill refetch` asks them again." if again else "")
+    )
 
 
 def _words(plan: Plan, parts: _Parts) -> None:

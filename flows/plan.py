@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,9 @@ from prefect import flow
 from prefect.runtime import flow_run
 
 from filters.chosen import boilerplate, chosen
-from filters.recipe import Validate
-from flows.curate import NotPublished, mill
+from flows.curate import mill
 from tasks.forecast import Range, devices, embedding_hours, hours, reasons, sums, survivors
-from tasks.looks import seats_of
+from tasks.looks import seats_for, seats_of
 from tasks.ordering import Order, order_pictures, order_texts
 from tasks.plan import Plan, PlanError, make_plan
 from tasks.pool import cluster, cpus
@@ -25,9 +24,6 @@ from tasks.progress import Clock, clocked, step
 from tasks.stages import FETCH_LANES
 from tasks.steps import ingest_source
 from warehouse.forecast import Drawn, Fate, Whole, draw, fates, parts_of
-
-NEVER = Validate(min_pairs=10**12)
-"""What a dry run is held to: it is never published, so that nothing starts on it."""
 
 
 def _run_name() -> str:
@@ -63,39 +59,26 @@ def plan(
             with step("ingest") as said:
                 candidates = ingest_source(whole)
                 said.append("of the whole source")
-            ingested, log = (
-                clock.steps.pop("ingest"),
-                str(Path(name) / f"{Path(source).name.partition('.')[0]}.parquet"),
-            )
+            ingested = clock.steps.pop("ingest")
+            log = str(Path(name) / f"{Path(source).name.partition('.')[0]}.parquet")
             drawn = draw(whole.warehouse, candidates, log, rows=sample, seed=seed)
             with step("start") as said:
                 running.enter_context(cluster(whole.workers))
                 said.append(f"{drawn.drawn} of {drawn.rows} rows drawn")
-            trial = _never(planned(log))
+            trial = planned(log)
             slots = _slots(trial)
-            _mill(trial)
+            mill(trial, dry=True)
         clock.steps["ingest"] = ingested
         told = _fates(trial, candidates, log, drawn)
         return _result(whole, seed, drawn, told, clock, slots) | _measured(trial, log)
 
 
-def _never(trial: Plan) -> Plan:
-    """The plan of a run that is never published."""
-    return replace(trial, recipe=trial.recipe.model_copy(update={"validation": NEVER}))
-
-
 def _slots(trial: Plan) -> dict[str, int]:
     """How many parts of a step's actors are under way at once."""
     models = seats_of(trial, trial.models).actors
-    return {"fetch": FETCH_LANES * min(trial.workers, cpus()), "look": models, "align": models, "read": trial.workers}
-
-
-def _mill(trial: Plan) -> None:
-    """Every stage; that nothing is published is as it should be."""
-    try:
-        mill(trial)
-    except NotPublished:
-        return
+    captioners = min((seats_for(trial, one.nbytes).actors for one in trial.captioners), default=1)
+    fetchers = FETCH_LANES * min(trial.workers, cpus())
+    return {"fetch": fetchers, "look": models, "align": models, "read": trial.workers, "caption": captioners}
 
 
 def _fates(trial: Plan, candidates: str, log: str, drawn: Drawn) -> list[Fate]:
