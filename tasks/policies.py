@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -37,7 +38,7 @@ from filters.policies import (
 from filters.recipe import Recipe, RecipeError, Select
 from warehouse import cuts, scores
 from warehouse.ids import fingerprint
-from warehouse.pool import PoolFile, matrix, read_pool, stored, texts_of, write_metric, write_pool
+from warehouse.pool import PoolFile, matrix, metric_rows, read_pool, stored, texts_of, write_pool
 from warehouse.scores import Said, Scorer
 from warehouse.targets import check_target, target_key, target_vectors
 
@@ -123,7 +124,7 @@ def metric_of(policy: Policy, warehouse: str, pool: PoolFile, models: Sequence[s
         case MutualTop1():
             return f"mutual_top1:{policy.group}:s{policy.seed}:{of_pool}"
         case NegCLIPLoss():
-            return f"negcliploss:t{policy.temperature:g}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{of_pool}"
+            return f"negcliploss:t{policy.temperature!r}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{of_pool}"
         case NormSim():
             keys = [target_key(warehouse, *_place(policy.target), model) for model in models]
             return f"normsim:{policy.norm}:{'+'.join(dict.fromkeys(keys))}"
@@ -170,10 +171,10 @@ def _part(policy: Policy, metric: str, bench: _Bench) -> str:
     file = stock.work / "metrics" / f"{fingerprint(metric, pool.key)}.parquet"
     if file.exists() or stored(stock.warehouse, pool, metric, str(file), every=isinstance(policy, OF_TEXTS)):
         return str(file)
-    tables = [write_metric(metric, model, ids, values) for model, ids, values in _values(policy, bench)]
+    tables = [metric_rows(metric, model, ids, values) for model, ids, values in _values(policy, bench)]
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.writing")
-    pq.write_table(pa.concat_tables([write_metric(metric, "", _NONE, []), *tables]), aside, compression="zstd")
+    aside = file.with_name(f".{file.name}.{os.getpid()}")  # compare may make the same one meanwhile
+    pq.write_table(pa.concat_tables([metric_rows(metric, "", _NONE, []), *tables]), aside, compression="zstd")
     aside.replace(file)
     return str(file)
 

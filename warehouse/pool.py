@@ -78,7 +78,7 @@ def stored(warehouse: str, pool: PoolFile, metric: str, file: str, *, every: boo
         return True
 
 
-def write_metric(metric: str, model: str, ids: tuple[NDArray[np.int64], NDArray[np.int64]], values: object) -> pa.Table:
+def metric_rows(metric: str, model: str, ids: tuple[NDArray[np.int64], NDArray[np.int64]], values: object) -> pa.Table:
     """Values of pairs of one model as rows of SCORES."""
     count = len(ids[0])
     columns = [ids[0], ids[1], pa.repeat(metric, count), pa.repeat(model, count), pa.array(values, pa.float32())]
