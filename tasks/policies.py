@@ -97,12 +97,15 @@ def check_policies(recipe: Recipe, warehouse: str, models: Sequence[str]) -> Non
         key = f"select.policies[{place}]"
         for name, file in files_of(policy).items():
             if not Path(file).is_file():
-                raise RecipeError(f"{key}.{name}", f"there is no file {file}", HOW_TO_GET[name])
+                raise RecipeError(f"{key}.{name}", f"there is no file {file}", HOW_TO_GET[name], recipe.name)
         if not models and not isinstance(policy, OF_TEXTS):
             advice = "name a `model`, or keep to: balance, text, words"
-            raise RecipeError(key, f"{policy.policy} needs the scores of a model, and the recipe has none", advice)
+            raise RecipeError(
+                key, f"{policy.policy} needs the scores of a model, and the recipe has none", advice, recipe.name
+            )
         if isinstance(policy, Clusters) and cells_of(policy.cells).model not in models:
-            raise RecipeError(key, f"the cells {policy.cells} are of a model that the recipe does not name")
+            problem = f"the cells {policy.cells} are of a model that the recipe does not name"
+            raise RecipeError(key, problem, HOW_TO_GET["cells"], recipe.name)
         if isinstance(policy, NormSim | Clusters):
             for model in models if isinstance(policy, NormSim) else [cells_of(policy.cells).model]:
                 check_target(warehouse, *_place(policy.target), model)

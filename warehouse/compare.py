@@ -9,7 +9,7 @@ import duckdb
 
 from warehouse import schemas
 from warehouse.errors import UnknownRelease, WarehouseError
-from warehouse.lake import connect, locate, prepare, quoted, shown, view
+from warehouse.lake import connect, exists, locate, prepare, quoted, shown, view
 from warehouse.releases import list_releases
 
 
@@ -74,7 +74,8 @@ class Judged:
 
 def find_milled(warehouse: str, on: str | None) -> Milled:
     """The run of that id or release; else the latest that was published. Raises WarehouseError where none is left."""
-    prepare(warehouse)
+    if exists(warehouse):
+        prepare(warehouse)  # one of an earlier version lacks columns
     with connect(warehouse, read_only=True) as con:
         rows = con.execute(
             """SELECT run_id, source, release, recipe FROM lake.runs
@@ -86,7 +87,8 @@ def find_milled(warehouse: str, on: str | None) -> Milled:
     if not rows:
         known = ", ".join(one.release for one in list_releases(warehouse)[:5]) or "none yet"
         raise UnknownRelease(
-            f"There is no release or run {on or ''} in {shown(warehouse)} to compare on; releases: {known}.\n"
+            f"There is no {f'release or run {on}' if on else 'release'} in {shown(warehouse)} to compare on; "
+            f"there are: {known}.\n"
             "See `zeromill releases`, or run `zeromill curate` first."
         )
     run_id, source, release, recipe = rows[0]

@@ -171,3 +171,7 @@ def test_what_is_not_there_to_be_compared_on_is_told(
 ) -> None:
     assert main(["compare", "--warehouse", mill.warehouse, *both, "--on", "nothing"]) == 1
     assert "There is no release or run nothing" in capsys.readouterr().err
+    nowhere = mill.folder / "nowhere"
+    assert main(["compare", "--warehouse", str(nowhere), *both]) == 1
+    assert "There is no warehouse at" in capsys.readouterr().err
+    assert not nowhere.exists()
