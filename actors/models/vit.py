@@ -12,6 +12,8 @@ from torch.nn import functional
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 
+_FEW = 16  # queries
+
 
 class PlainTower:
     """Vectors of pictures from the modules of a tower whose `is_plain` is true, on the device where they lie.
@@ -91,13 +93,25 @@ class Block:
     ) -> torch.Tensor:
         """The tokens `x` (n, t, width), whose queries these are, behind the block."""
         block = self._block
-        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        mixed = _mix(query, key, value, causal)
         x = x + block.ls_1(self._out(mixed.transpose(1, 2).reshape(x.shape)))
         return cast(torch.Tensor, x + block.ls_2(self._narrow(self._widen(block.ln_2(x)))))
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         count, tokens, width = x.shape
         return x.view(count, tokens, self._heads, width // self._heads).transpose(1, 2)
+
+
+def _mix(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bool) -> torch.Tensor:
+    """The values (n, heads, t, width of a head) that each query attends to.
+
+    torch's own call is made for many queries: for one to each of 32 pictures of 255 tokens it takes a core 5.8 ms in
+    bfloat16 (2.15), two products of matrices 0.8.
+    """
+    if causal or query.shape[2] > _FEW or query.device.type != "cpu":
+        return functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
+    likeness = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
+    return likeness.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
 
 
 def packed(weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module | None = None) -> Linear:
