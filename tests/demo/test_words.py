@@ -92,6 +92,7 @@ def test_a_query_is_true_of_every_scene_with_its_groups() -> None:
     assert (query.true_of(scene), query.true_of(other)) == (True, True)
     assert (caption.true_of(scene), caption.true_of(other)) == (True, False)
     assert not Claim("", (star,)).true_of(scene)
+    assert not Claim("", (moon, star), True, "black").true_of(scene)
 
 
 @settings(deadline=None, max_examples=50)
