@@ -111,7 +111,8 @@ def _mix(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, causal: bo
     if causal or query.shape[2] > _FEW or query.device.type != "cpu":
         return functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
     likeness = query @ key.transpose(2, 3) * query.shape[3] ** -0.5
-    return likeness.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
+    shares: torch.Tensor = likeness.softmax(-1, dtype=torch.float32)
+    return shares.to(value.dtype) @ value
 
 
 def packed(weight: torch.Tensor, bias: torch.Tensor, activation: nn.Module | None = None) -> Linear:
