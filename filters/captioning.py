@@ -67,7 +67,9 @@ class Objects(Section):
     """Objects that a caption names must be seen on its picture (CHAIR's question, by zero-shot tags)."""
 
     model: Name | None = Field(default=None, description="of `models`, which compares; null: the first")
-    min_presence: float = Field(default=0.5, ge=0, le=1, description="least presence of each object named")
+    min_presence: float = Field(
+        default=0.9, ge=0, le=1, description="of each object named; at 0.5 it is as near as the average one"
+    )
 
 
 class Polling(Section):
@@ -83,7 +85,7 @@ class CaptionChecks(Section):
     openings: str | None = Field(
         default="common", description="list of boiler-plate openings: a shipped one, or a file"
     )
-    characters: int | None = Field(default=300, ge=1, description="most characters")
+    length: int | None = Field(default=100, ge=1, description="most words, and characters of scripts without spaces")
     cut: bool = Field(default=False, description="whether captions may stay that were cut at the most tokens")
     vocabulary: str = Field(
         default="coco", description="of objects that captions are read for: a shipped list, or a TSV file"

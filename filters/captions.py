@@ -39,7 +39,6 @@ MEASURED = pa.schema(
         ("opening", pa.string()),
         ("refused", pa.bool_()),
         ("repetition", pa.float64()),
-        ("characters", pa.int32()),
         ("length", pa.int32()),
         ("ended", pa.bool_()),
     ]
@@ -96,7 +95,6 @@ def measure_captions(raw: pa.StringArray, ended: pa.BooleanArray, openings: str 
         "opening": pa.array([one and one[1] for one in begun], pa.string()),
         "refused": pa.array([one and one[2] for one in begun], pa.bool_()),
         "repetition": pa.array([repetition(text) for text in norm.to_pylist()], pa.float64()),
-        "characters": pc.utf8_length(norm),
         "length": pc.add(unspaced, words),
         "ended": pc.if_else(pc.is_valid(norm), ended, pa.scalar(None, pa.bool_())),
     }
@@ -112,8 +110,8 @@ def judge_captions(measured: pa.RecordBatch, checks: CaptionChecks) -> tuple[pa.
         asked.append(_repetitive(measured, checks.repetition))
     if not checks.cut:
         asked.append(_cut(measured))
-    if checks.characters is not None:
-        asked.append(_too_long(measured, checks.characters))
+    if checks.length is not None:
+        asked.append(_too_long(measured, checks.length))
     nothing = pa.nulls(measured.num_rows, pa.string())
     reasons = [pc.if_else(pc.is_valid(detail), reason, None) for reason, detail in asked]
     details = [detail for _, detail in asked]
@@ -204,5 +202,5 @@ def _cut(measured: pa.RecordBatch) -> Asked:
 
 
 def _too_long(measured: pa.RecordBatch, bound: int) -> Asked:
-    length = measured.column("characters")
-    return "caption_too_long", said(pc.greater(length, bound), [length, f" characters > {bound}"])
+    length = measured.column("length")
+    return "caption_too_long", said(pc.greater(length, bound), [length, f" words or Han characters > {bound}"])

@@ -54,7 +54,7 @@ KEY = ("image_id", "captioner", "model", "prompt_language", "sample", "text_id")
 
 METRICS = {
     "repetition": ("caption_repetitive",),
-    "characters": ("caption_too_long",),
+    "length": ("caption_too_long",),
     "opening": ("caption_opening", "caption_empty"),
 }
 """What is measured of words, each with the reasons that it gives."""

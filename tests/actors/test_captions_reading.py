@@ -39,7 +39,7 @@ def test_a_caption_becomes_the_text_that_joins_the_pairs(tmp_path: Path) -> None
     assert (one["norm"], one["raw"], one["language"]) == ("a red bus.", "This image shows  a red bus.", "en")
     assert (one["text_id"], one["prompt_language"]) == (content_id(b"a red bus."), "en")
     told = {row["metric"]: (row["value"], row["reason"], row["detail"]) for row in checks}
-    assert told["characters"] == (10.0, None, None)
+    assert told["length"] == (3.0, None, None)
     assert told["repetition"] == (0.0, None, None)
     assert told["opening"] == (None, None, "This image shows")
 
@@ -47,7 +47,7 @@ def test_a_caption_becomes_the_text_that_joins_the_pairs(tmp_path: Path) -> None
 def test_each_fault_stands_at_the_measure_that_found_it(tmp_path: Path) -> None:
     _, checks = read(
         tmp_path,
-        CaptionChecks(characters=60),
+        CaptionChecks(length=14),
         {"raw": LOOP},
         {"raw": "a small white boat with a tall mast lies beside an old pier in the harbour"},
         {"raw": "a red bus stops at", "ended": False},
@@ -57,11 +57,11 @@ def test_each_fault_stands_at_the_measure_that_found_it(tmp_path: Path) -> None:
     told = fates(checks)
     assert {sample: told[sample][:2] for sample in told} == {
         0: ("repetition", "caption_repetitive"),
-        1: ("characters", "caption_too_long"),
-        2: ("characters", "caption_too_long"),
+        1: ("length", "caption_too_long"),
+        2: ("length", "caption_too_long"),
         3: ("opening", "caption_empty"),
     }
-    assert "74 characters > 60" in told[1][2]
+    assert "16 words or Han characters > 14" in told[1][2]
 
 
 def test_a_picture_without_a_caption_is_a_row_with_its_reason(tmp_path: Path) -> None:

@@ -117,12 +117,12 @@ def test_every_loop_fails_and_its_first_round_does_not(words: list[str], times: 
     assert judged(" ".join(words * times))[0][0] == "caption_repetitive"
 
 
-def test_length_counts_words_and_han_characters_and_characters_are_bounded() -> None:
+def test_length_counts_words_and_han_characters_and_is_bounded() -> None:
     batch = measured("a dog 和一只猫", "two words")
     assert batch["length"].to_pylist() == [6, 2]
-    assert batch["characters"].to_pylist() == [10, 9]
-    assert judged("two words", checks=CaptionChecks(characters=8)) == [("caption_too_long", "9 characters > 8")]
-    assert judged("two words", checks=CaptionChecks(characters=9)) == [(None, None)]
+    (told,) = judged("two words", checks=CaptionChecks(length=1))
+    assert told == ("caption_too_long", "2 words or Han characters > 1")
+    assert judged("two words", checks=CaptionChecks(length=2)) == [(None, None)]
 
 
 def test_a_caption_that_was_cut_may_stay_only_where_the_recipe_says_so() -> None:
@@ -132,7 +132,7 @@ def test_a_caption_that_was_cut_may_stay_only_where_the_recipe_says_so() -> None
 
 
 def test_what_is_not_asked_is_not_held_against_a_caption() -> None:
-    nothing = CaptionChecks(repetition=None, openings=None, characters=None, cut=True)
+    nothing = CaptionChecks(repetition=None, openings=None, length=None, cut=True)
     assert judged("dog dog dog dog", "I'm sorry, no", "word " * 200, ended=False, checks=nothing) == [(None, None)] * 3
     kept = measure_captions(pa.array(["The image shows a dog"]), pa.array([True]), None)
     assert kept["norm"].to_pylist() == ["The image shows a dog"]

@@ -102,7 +102,7 @@ def test_captions_join_the_pairs_and_replace_no_text_of_people(world: World, mil
 def test_a_caption_that_any_check_turned_away_does_not_join(world: World, milled: Milled) -> None:
     good, bad = caption(A, "a bus"), caption(A, "a cat", 1)
     written = words(world, good, bad)
-    held = [checks(world, check(good, "characters", 5), check(bad, "characters", 5)), checks(world)]
+    held = [checks(world, check(good, "length", 5), check(bad, "length", 5)), checks(world)]
     held.append(checks(world, check(bad, "presence", 0.1, "caption_absent_object")))
     rows = joined(world, paired(world, milled), [written], held)
     assert [row["text_id"] for row in rows if row["role"] == "caption:coca"] == [text_id_of("a bus")]
@@ -113,7 +113,7 @@ def test_a_caption_that_any_check_turned_away_does_not_join(world: World, milled
 
 def test_the_same_sample_in_another_language_is_another_caption(world: World, milled: Milled) -> None:
     english, chinese = caption(A, "a bus", prompt_language="en"), caption(A, "红色公交车", prompt_language="zh")
-    held = checks(world, check(chinese, "characters", 5, "caption_too_long"))
+    held = checks(world, check(chinese, "length", 5, "caption_too_long"))
     rows = joined(world, paired(world, milled), [words(world, english, chinese)], [held])
     assert [row["text_id"] for row in rows if row["role"] == "caption:coca"] == [text_id_of("a bus")]
 
@@ -149,7 +149,7 @@ def test_of_a_captioners_samples_the_best_stay(world: World) -> None:
     part = keep_best(
         world.warehouse,
         [words(world, *samples, other)],
-        [checks(world, check(samples[3], "characters", 5, "caption_too_long"))],
+        [checks(world, check(samples[3], "length", 5, "caption_too_long"))],
         [world.vectors("m1", {A: (1.0, 0.0)})],
         [world.vectors("m1", {text_id_of(norm): vector for norm, vector in vectors.items()})],
         "m1",
@@ -192,7 +192,7 @@ def test_a_survivor_of_an_earlier_run_is_captioned_out_of_the_warehouse(world: W
 def test_a_release_holds_captions_by_role_and_weight_and_rows_keep_their_fate(world: World, milled: Milled) -> None:
     good, bad = caption(A, "a bus"), caption(B, "a cat")
     written = words(world, good, bad)
-    held = checks(world, check(good, "characters", 5), check(bad, "repetition", 0.9, "caption_repetitive"))
+    held = checks(world, check(good, "length", 5), check(bad, "repetition", 0.9, "caption_repetitive"))
     texts = caption_texts(world.warehouse, [written], [held], world.folder())
     judged = world.part(
         schemas.JUDGED,
@@ -210,7 +210,7 @@ def test_a_release_holds_captions_by_role_and_weight_and_rows_keep_their_fate(wo
         (B, "coca", "A cat", None),
     ]
     assert world.ask("SELECT run_id, metric, value, reason, detail FROM caption_checks ORDER BY metric") == [
-        ("run-one", "characters", 5.0, None, None),
+        ("run-one", "length", 5.0, None, None),
         ("run-one", "repetition", 0.9, "caption_repetitive", "0.9 too much"),
     ]
     assert world.ask("SELECT candidate_id FROM pairs WHERE role = 'caption:coca'") == [(None,)]
