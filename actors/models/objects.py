@@ -6,8 +6,8 @@ how much nearer the picture is to it than to the average object of the vocabular
 
 Of what a cosine can be held against this tells named from absent objects best (docs/caption-checks.md has the figures).
 The cosine itself does not compare between pictures: some are far from every word. A softmax over the vocabulary, or the
-distance from the best of it, are about one thing a picture, and punish whatever stands beside a clearer one; a rank says
-nothing once it is not known how many things a picture shows. The sigmoid of SigLIP is the cosine itself, moved.
+distance from the best of it, are about one thing a picture, and punish whatever stands beside a clearer one; a rank is
+nothing where it is not known how many things a picture shows. The sigmoid of SigLIP is the cosine itself, moved.
 """
 
 from __future__ import annotations
