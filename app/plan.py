@@ -27,6 +27,10 @@ class PriceUnclear(Exception):
     """A price that names no device, or is no price; the message says what would do."""
 
 
+class PageUnwritable(Exception):
+    """A folder that cannot hold the page; the message says what would do."""
+
+
 def plan(asked: argparse.Namespace) -> int:
     """Preflight without a server; then the flow over a sample, and what it says of the whole source."""
     from flows.plan import refuse_folder
@@ -44,17 +48,31 @@ def plan(asked: argparse.Namespace) -> int:
             gpu_share=asked.gpu_share,
         )
     )
+    if asked.to is not None:
+        check_page(asked.to)
     result = _plan_flow(asked)
     result["money"] = money(result, prices)
-    if asked.to is not None:
-        asked.to.mkdir(parents=True, exist_ok=True)
-        (asked.to / PAGE).write_text(_page(result), encoding="utf-8")
-        say(f"The funnel as a picture: {asked.to / PAGE}")
     if asked.json:
-        print(json.dumps(result, ensure_ascii=False))
+        print(json.dumps(result, ensure_ascii=False), flush=True)
     else:
         _tell(result)
+    if asked.to is not None:
+        (asked.to / PAGE).write_text(_page(result), encoding="utf-8")
+        say(f"The funnel as a picture: {asked.to / PAGE}")
     return 0
+
+
+def check_page(folder: Path) -> None:
+    """Make the folder, and raise PageUnwritable where no page can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PAGE).open("a", encoding="utf-8").close()
+        if not (folder / PAGE).stat().st_size:
+            (folder / PAGE).unlink()
+    except OSError as error:
+        raise PageUnwritable(
+            f"--to {folder} cannot hold {PAGE}: {error.strerror}.\nName a folder that may be written; nothing was run."
+        ) from error
 
 
 def _plan_flow(asked: argparse.Namespace) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def _result(
     whole: Plan, seed: int, drawn: Drawn, told: Sequence[Fate], clock: Clock, slots: Mapping[str, int]
 ) -> dict[str, Any]:
     """What the sample says of the whole source."""
-    expected = sums(told, drawn)
+    expected = sums(told, drawn, whole.recipe.fetch.max_bytes)
     steps = hours(clock, expected["urls_to_fetch"], drawn, slots)
     sum_of = Range(*(sum(getattr(one.hours, bound) for one in steps) for bound in ("value", "low", "high")))
     return {

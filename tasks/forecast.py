@@ -86,12 +86,19 @@ def wilson(found: int, drawn: int, rows: int) -> Range:
     return Range(share, max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach)))
 
 
-def total(values: Sequence[float], rows: int) -> Range:
-    """The sum over all `rows` of what `values` are for the drawn ones, with the interval of a mean."""
+def total(values: Sequence[float], rows: int, most: float) -> Range:
+    """The sum over all `rows` of what `values` are for the drawn ones, with the interval of a mean.
+
+    Values that do not vary have no such interval: then so many of the rest may be zero, or up to `most`, as Wilson's
+    interval of the share of those that are not zero says. `most` is what a row may have, if that is not seen.
+    """
     drawn = len(values)
     mean = float(np.mean(values))
-    if drawn < 2 or drawn >= rows:
+    if drawn >= rows:
         return Range(mean * rows, mean * rows, mean * rows)
+    if min(values) == max(values):
+        share = wilson(drawn if mean else 0, drawn, rows)
+        return Range(mean, share.low * mean, share.high * (mean or most)).times(rows)
     reach = Z * float(np.std(values, ddof=1)) * math.sqrt((rows - drawn) / (rows * drawn))
     return Range(mean * rows, max(0.0, mean - reach) * rows, (mean + reach) * rows)
 
@@ -119,20 +126,24 @@ def _share(stage: str, reason: str, found: int, drawn: Drawn) -> Share:
     return Share(stage, reason, found, share, share.times(drawn.rows))
 
 
-def sums(fates: Sequence[Fate], drawn: Drawn) -> Mapping[str, Range]:
+def sums(fates: Sequence[Fate], drawn: Drawn, picture: int) -> Mapping[str, Range]:
     """URLs and bytes to fetch, pictures that come, bytes to keep, and pairs, of the whole source.
 
+    `picture`: bytes that one may have, which bounds what none of the sample has shown.
     A URL is fetched once, however many rows have it: each of these counts for its part of it.
     """
     asked = [1 / fate.rows_of_url if fate.fetched else 0.0 for fate in fates]
     come = [(fate.nbytes or 0) / fate.rows_of_url for fate in fates]
     kept = [fate.reason is None for fate in fates]
+    largest = max([fate.nbytes for fate in fates if fate.nbytes], default=picture)
     return {
-        "urls_to_fetch": total(asked, drawn.rows),
-        "pictures": total([part if fate.nbytes else 0.0 for part, fate in zip(asked, fates, strict=True)], drawn.rows),
-        "bytes_to_fetch": total(come, drawn.rows),
-        "bytes_to_keep": total([size * stays for size, stays in zip(come, kept, strict=True)], drawn.rows),
-        "pairs": total([fate.pairs for fate in fates], drawn.rows),
+        "urls_to_fetch": total(asked, drawn.rows, 1),
+        "pictures": total(
+            [part if fate.nbytes else 0.0 for part, fate in zip(asked, fates, strict=True)], drawn.rows, 1
+        ),
+        "bytes_to_fetch": total(come, drawn.rows, largest),
+        "bytes_to_keep": total([size * stays for size, stays in zip(come, kept, strict=True)], drawn.rows, largest),
+        "pairs": total([fate.pairs for fate in fates], drawn.rows, max(1, *(fate.pairs for fate in fates))),
     }
 
 
@@ -165,14 +176,17 @@ def _hours(step: str, whole: float, laps: Sequence[Lap], factor: float, slots: i
     """What of a step is its laps grows with their rows; the rest was not seen to grow, and may at most as much."""
     if not laps:
         return Hours(step, whole, whole, Range(0, 0, 0), 0, _in_hours(Range(whole, whole, whole * max(factor, 1))))
-    longest = max(laps, key=lambda lap: lap.marks[-1][1])
-    units = longest.marks[-1][1]
-    start, each = growth(longest, slots, factor)
-    rest = max(0.0, whole - longest.seconds)
-    value, low = (rest + start + part * units * factor for part in (each.value, each.low))
-    least = min(whole, value) if each.low == 0 else low
-    most = max(value, whole * factor)
-    return Hours(step, whole, rest + start, each, units * factor, _in_hours(Range(value, least, most)))
+    grown = [(lap, lap.marks[-1][1], *growth(lap, slots, factor)) for lap in laps]
+    rest = max(0.0, whole - sum(lap.seconds for lap in laps))
+    start = rest + sum(begins for _, _, begins, _ in grown)
+    seconds = Range(*(sum(getattr(each, end) * rows for _, rows, _, each in grown) for end in ("value", "low", "high")))
+    value = start + seconds.value * factor
+    # where a start cannot be told apart, all of a lap may be starting
+    starting = sum(lap.seconds - begins for lap, _, begins, each in grown if each.low == 0)
+    least = min(value, start + starting + seconds.low * factor)
+    units = max(rows for _, rows, _, _ in grown)
+    each = seconds.times(1 / max(units, 1))
+    return Hours(step, whole, start, each, units * factor, _in_hours(Range(value, least, max(value, whole * factor))))
 
 
 def growth(lap: Lap, slots: int, factor: float) -> tuple[float, Range]:

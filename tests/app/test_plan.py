@@ -50,6 +50,19 @@ def test_a_price_that_names_no_device_is_refused(tmp_path: Path, capsys: pytest.
     assert read_prices(["here=1.5"], {"here"}) == {"here": 1.5}
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "home"))
+    (tmp_path / "taken").write_text("a file")
+    said = _told(
+        capsys, str(_log(tmp_path)), "--recipe", "unscored", "--to", str(tmp_path / "taken" / "page"),
+        "--allow-host", "127.0.0.1:9", "--warehouse", str(tmp_path / "lake"),
+    )  # fmt: skip
+    assert "--to" in said
+    assert not (tmp_path / "home").exists()
+
+
 def test_money_is_hours_times_price_of_all_here_and_of_the_embedding_elsewhere() -> None:
     result = {"hours_in_all": ONE, "devices": [{"name": "a", "model": "m", "hours": ONE}, {"name": "b", "hours": ONE}]}
     told = money(result, {"here": 2.0, "a": 10.0})

@@ -53,9 +53,24 @@ def test_of_intervals_of_sums_95_in_100_hold_what_is_true() -> None:
     source = rng.gamma(2.0, 40_000, 5000) * (rng.random(5000) < 0.6)
     held = []
     for _ in range(1000):
-        found = expected_sum(list(rng.choice(source, 600, replace=False)), len(source))
+        found = expected_sum(list(rng.choice(source, 600, replace=False)), len(source), 0)
         held.append(found.low <= source.sum() <= found.high)
     assert 0.93 <= np.mean(held) <= 0.97
+
+
+@given(st.integers(2, 500), st.integers(1, 10**6))
+def test_what_no_drawn_row_had_may_still_be_in_the_rest(drawn: int, more: int) -> None:
+    none, share = expected_sum([0.0] * drawn, drawn + more, 3.0), wilson(0, drawn, drawn + more)
+    assert (none.value, none.low) == (0, 0)
+    assert none.high == pytest.approx(3 * share.high * (drawn + more))
+    assert none.high > 0
+
+
+def test_what_every_drawn_row_had_need_not_be_in_all_of_the_rest() -> None:
+    all_of_them, share = expected_sum([2.0] * 100, 100_000, 1.0), wilson(100, 100, 100_000)
+    assert all_of_them == Range(200_000, pytest.approx(share.low * 200_000), 200_000)
+    assert expected_sum([0.0] * 100, 100, 1.0) == Range(0, 0, 0)
+    assert expected_sum([2.0], 10, 2.0).low < 20
 
 
 def test_a_url_of_several_rows_is_fetched_once_and_its_bytes_count_once() -> None:
@@ -65,7 +80,7 @@ def test_a_url_of_several_rows_is_fetched_once_and_its_bytes_count_once() -> Non
         Fate("look", "image_blank", 1, 50, 0),
     ]
     seen += [Fate("sift", "low_ctr", 1, None, 0), Fate("fetch", "fetch_http_status", 1, None, 0)]
-    told = {name: one.value for name, one in sums(seen, Drawn(5, 4, 5)).items()}
+    told = {name: one.value for name, one in sums(seen, Drawn(5, 4, 5), 9000).items()}
     assert told == pytest.approx(
         {"urls_to_fetch": 3, "pictures": 2, "bytes_to_fetch": 1050, "bytes_to_keep": 500, "pairs": 1}
     )
@@ -121,6 +136,16 @@ def test_steps_grow_by_what_they_work_on_and_what_was_not_seen_to_grow_has_a_bou
     assert (told["sift"].hours.value, told["sift"].hours.high) == pytest.approx((1 / 3600, 10 / 3600))
     assert told["fetch"].units == pytest.approx(10_240)
     assert told["fetch"].hours.value == pytest.approx((1 + 2 + 102.4) / 3600, rel=1e-3)
+
+
+def test_every_lap_of_a_step_grows() -> None:
+    lap = _lap(16, 1, 0, 100 / 1024)
+    laps = [Lap(name, "caption", lap.seconds, lap.marks) for name in ("one", "other")]
+    clock = Clock({"ingest": 0.0, "caption": 200.0}, laps)
+    told = hours(clock, Range(0, 0, 0), Drawn(100, 100, 1), {"caption": 1})[-1]
+    assert told.hours.value == pytest.approx(20_000 / 3600)
+    assert told.each.value * told.units == pytest.approx(20_000)
+    assert told.start_s == pytest.approx(0, abs=1e-6)
 
 
 @settings(deadline=None)
