@@ -42,6 +42,10 @@ class Captioner(Weights):
         if not re.match(r"https?://[^/]", endpoint):
             raise ValueError("an endpoint is a URL: http://HOST:PORT/v1")
         parts = urlsplit(endpoint)
+        try:
+            parts.port  # noqa: B018 - it is read to be checked
+        except ValueError:
+            raise ValueError("an endpoint's port is a number: http://HOST:PORT/v1") from None
         if parts.username or parts.password or parts.query:
             raise ValueError("an endpoint's URL has no credentials; its key is read from ZEROMILL_CAPTION_KEY")
         return endpoint.rstrip("/")

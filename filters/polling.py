@@ -23,7 +23,9 @@ _ARTICLE = re.compile(r"(?:an?|the|some|any) ")
 _SENTENCE = re.compile(r"([^.。!！?？\n]*)([.。!！?？\n]|$)")
 _ENGLISH_NO = re.compile(r"(?<![a-z])(?:no|not|none|cannot)(?![a-z])|n['’]t(?![a-z])")
 _CHINESE_NO = re.compile(r"没(?!错)|无(?!疑|论|人机)|不(?!仅|但|光|止|只|过|错)|否(?!则)|未(?!来)|并非")
-_WORD = re.compile(r"[^\W_]")
+_WORD = re.compile(r"[^\W\d_]")  # the number of a list is no word
+# 有 alone is a yes, 有桌子 says what else is there
+_YES = re.compile(r"\W*(?:yes(?![a-z])|(?:是的?|有的?|对的?)(?=\W|$))")
 
 
 class Poll(NamedTuple):
@@ -58,14 +60,17 @@ def says_yes(answer: str) -> bool | None:
     """What an answer says to "is there": its first sentence decides; null where there is no word in it.
 
     By POPE's rule whatever is not a no is a yes, also "Nothing there", as only whole words count. Ours beyond it: a
-    question that the answer repeats is passed over, "n't" and "none" are a no, and Chinese answers are read for 没, 不,
-    无 and 否, unless within words that deny nothing.
+    sentence that begins with yes is one, whatever it says then ("Yes, there is no doubt"), a question that the answer
+    repeats is passed over, "n't" and "none" are a no, and Chinese answers are read for 没, 不, 无 and 否, unless within
+    words that deny nothing.
     """
     said = [
         words for words, end in _SENTENCE.findall(matching(answer)) if _WORD.search(words) and end not in ("?", "？")
     ]
     if not said:
         return None
+    if _YES.match(said[0]):
+        return True
     return not (_ENGLISH_NO.search(said[0]) or _CHINESE_NO.search(said[0]))
 
 

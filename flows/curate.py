@@ -290,7 +290,10 @@ def _pairs(plan: Plan, parts: _Parts) -> None:
 def _captions(plan: Plan, parts: _Parts, made: str) -> str:
     """Caption the survivors, and hold the captions against their pictures; the pairs, those that stay among them."""
     written = caption(plan, made, parts.looked, parts.fetched)
-    parts.embedded = [*parts.embedded, *embed_texts(plan, with_captions(plan, made, written), written.texts)]
+    parts.embedded = [
+        *parts.embedded,
+        *embed_texts(plan, with_captions(plan, made, written, "pairs-written"), written.texts),
+    ]
     parts.captioned = check_captions(plan, written, made, parts.looked, parts.fetched, parts.vectors, parts.embedded)
     return with_captions(plan, made, parts.captioned)
 

@@ -24,6 +24,7 @@ from filters.concepts import concepts_file, load_concepts
 from filters.load import load_recipe, recipe_fingerprint
 from filters.pictures import Unsafe
 from filters.recipe import Fetch, Recipe, contact_missing
+from tasks.captioners import check_captions, check_endpoints, found_captioners
 from tasks.memory import check_memory
 from tasks.policies import check_policies
 from warehouse.errors import WarehouseError
@@ -143,6 +144,7 @@ def make_plan(
     heads, tags = heads_facts(loaded, models), tags_facts(loaded, models)
     check_policies(loaded, warehouse, [model.identity for model in models])
     captioners = found_captioners(loaded)
+    check_captions(loaded, models, captioners)
     check_memory(memory_asked(models, captioners))
     check_disk(warehouse)
     if path.is_file() and not loaded.fetch.stores:
@@ -151,6 +153,8 @@ def make_plan(
     content = source_hash(path)
     protected = protected_hash(warehouse)
     run_id = run_identity(content, loaded, models, hosts, limit, round, protected, captioners)
+    if not (exists(warehouse) and released_as(warehouse, run_id)):
+        check_endpoints(captioners)
     if release is not None:
         check_free(warehouse, release, run_id)
     return Plan(
@@ -171,22 +175,6 @@ def make_plan(
         protected=protected,
         captioners=captioners,
     )
-
-
-def found_captioners(recipe: Recipe) -> tuple[FoundCaptioner, ...]:
-    """The recipe's captioners, here or at an endpoint that answers; what find_captioner raises where one is not."""
-    if recipe.captions is None:
-        return ()
-    from actors.models.captioners.finding import find_captioner
-
-    found = tuple(map(find_captioner, recipe.captions.captioners))
-    polling = recipe.captions.checks.polling
-    if polling is not None and not next(one for one in found if one.name == polling.captioner).answers:
-        raise PlanError(
-            f"captions.checks.polling asks the captioner {polling.captioner}, which answers no questions.\n"
-            "Name a chat model or an endpoint there, or drop the check."
-        )
-    return found
 
 
 def memory_asked(models: Sequence[FoundModel], captioners: Sequence[FoundCaptioner]) -> dict[str, int]:

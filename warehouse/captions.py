@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from warehouse import schemas
 from warehouse.cosines import vectors_of
 from warehouse.cuts import CAPTION
 from warehouse.ids import fingerprint
-from warehouse.lake import connect, quoted, view, write
+from warehouse.lake import connect, quoted, sized, view, write
 from warehouse.pairs import SURVIVOR, write_survivors
+
+CAPTIONS_A_PART = 20_000
 
 # one caption among all: the model's identity covers its weights, prompts and how samples are drawn
 _KEY = "image_id, captioner, model, prompt_language, sample"
@@ -78,44 +81,57 @@ def captions_to_poll(
 def _by_part(con: duckdb.DuckDBPyConnection, looked: Sequence[str], fetched: Sequence[str], out: Path) -> list[Wanted]:
     """The rows of the table `asked`, which has an `image_id`, by the parts that hold the bytes of its pictures."""
     view(con, "looked", looked, schemas.LOOKED)
-    con.execute(_PLACED)
-    found = [Wanted(part, file) for part in fetched if (file := _in_part(con, part, out)) is not None]
-    con.execute("DELETE FROM wanted WHERE url IS NOT NULL")
+    con.execute(_WHERE)
+    con.execute("CREATE TEMP TABLE wanted AS SELECT DISTINCT image_id FROM asked ANTI JOIN urls USING (image_id)")
     earlier = write_survivors(con, out)
-    if earlier is not None:
-        con.execute(f"UPDATE wanted SET url = {quoted(SURVIVOR)} || image_id")
-        found += [Wanted(earlier, file) for file in [_in_part(con, earlier, out)] if file is not None]
-    return found
+    con.execute(f"INSERT INTO urls SELECT image_id, {quoted(SURVIVOR)} || image_id FROM wanted")
+    parts = [*fetched, *([earlier] if earlier is not None else [])]
+    if not parts:
+        return []
+    con.execute(_placed(parts))
+    held = con.execute("SELECT DISTINCT part FROM placed ORDER BY part").fetchall()
+    return [Wanted(parts[part], _rows_of(con, parts[part], part, out)) for (part,) in held]
 
 
-_PLACED = f"""
-    CREATE TEMP TABLE wanted AS
-    WITH urls AS (SELECT image_id, min(url) AS url FROM looked
-                  WHERE reason IS NULL AND image_id IS NOT NULL AND NOT starts_with(url, {quoted(SURVIVOR)})
-                  GROUP BY image_id)
-    SELECT asked.*, url FROM asked LEFT JOIN urls USING (image_id)"""
+_WHERE = f"""
+    CREATE TEMP TABLE urls AS
+    SELECT image_id, min(url) AS url FROM looked
+    WHERE reason IS NULL AND image_id IS NOT NULL AND NOT starts_with(url, {quoted(SURVIVOR)}) GROUP BY image_id"""
 
 
-def _in_part(con: duckdb.DuckDBPyConnection, part: str, out: Path) -> str | None:
-    """Write which of the wanted rows are of a fetched part; None where none is. Named by the part and the rows."""
-    view(con, "held", [part], "url VARCHAR")
-    rows = "SELECT wanted.* FROM wanted WHERE url IN (SELECT url FROM held) ORDER BY ALL"
-    told = [str(row) for row in con.execute(rows).fetchall()]
-    if not told:
-        return None
-    file = out / f"{Path(part).stem}-{fingerprint(*told)}.parquet"
+def _placed(parts: Sequence[str]) -> str:
+    """SQL for a table of what is asked with its `url` and the place of its part, part by part."""
+    listed = ", ".join(map(quoted, parts))
+    return f"""
+        CREATE TEMP TABLE placed AS
+        SELECT list_position([{listed}], filename) - 1 AS part, asked.*, url
+        FROM read_parquet([{listed}], filename = true) JOIN urls USING (url) JOIN asked USING (image_id) ORDER BY ALL"""
+
+
+def _rows_of(con: duckdb.DuckDBPyConnection, name: str, part: int, out: Path) -> str:
+    """Write what is asked of one part; the file is named by the part and the rows."""
+    rows = f"SELECT * EXCLUDE (part) FROM placed WHERE part = {part} ORDER BY ALL"
+    file = out / f"{Path(name).stem}-{fingerprint(*(str(row) for row in con.execute(rows).fetchall()))}.parquet"
     return str(file) if file.exists() else write(con, rows, str(file))
 
 
-def captions_known(warehouse: str, pairs: str, models: Sequence[str], out: Path) -> str:
-    """Write what earlier runs keep of the captions of these pictures by these models, as a part of CAPTIONS."""
+def captions_known(warehouse: str, pairs: str, models: Sequence[str], out: Path) -> list[str]:
+    """Write what earlier runs keep of the captions of these pictures by these models, as parts of CAPTIONS."""
+    out.mkdir(parents=True, exist_ok=True)
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
-        rows = """SELECT image_id, captioner, model, prompt_language AS language, sample, prompt, seed, raw, tokens,
-                         ended, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
-                  FROM lake.captions WHERE image_id IN (SELECT image_id FROM pairs_in)"""
-        listed = ", ".join(map(quoted, models))
-        return write(con, f"{rows} AND model IN ({listed})", str(out / "captions-known.parquet"))
+        rows = con.execute(
+            """SELECT image_id, captioner, model, prompt_language AS language, sample, prompt, seed, raw, tokens,
+                      ended, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+               FROM lake.captions WHERE image_id IN (SELECT image_id FROM pairs_in) AND list_contains($1, model)
+               ORDER BY image_id, model, language, sample""",
+            [list(models)],
+        ).to_arrow_reader(CAPTIONS_A_PART)
+        parts = []
+        for place, table in enumerate(sized(rows, CAPTIONS_A_PART)):
+            parts.append(str(out / f"captions-known-{place}.parquet"))
+            pq.write_table(table, parts[-1])
+    return parts
 
 
 def caption_texts(warehouse: str, words: Sequence[str], checks: Sequence[str], out: Path) -> str:
@@ -149,18 +165,19 @@ def check_agreement(
     warehouse: str,
     pairs: str,
     words: Sequence[str],
+    checks: Sequence[str],
     pictures: Sequence[str],
     texts: Sequence[str],
     asked: Agreeing,
     out: Path,
 ) -> str:
-    """Write what the cosines of pictures and their captions say, as a part of CAPTION_CHECKS.
+    """Write what the cosines of pictures and of captions that no check has turned away say, as CAPTION_CHECKS.
 
     `pairs` are those of people's texts. A caption without a cosine does not agree.
     """
     with connect(warehouse) as con:
         view(con, "pairs_in", [pairs], schemas.PAIRS)
-        view(con, "words_in", words, schemas.CAPTION_WORDS)
+        _views(con, words, checks)
         _cosines(con, pictures, texts, asked.model)
         return write(con, _agreement(asked), str(out / "caption-agreement.parquet"))
 
@@ -172,9 +189,11 @@ def _cosines(con: duckdb.DuckDBPyConnection, pictures: Sequence[str], texts: Seq
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE cosines AS
         WITH met AS (SELECT image_id, text_id, better_text IS NULL AS native FROM pairs_in
-                     UNION ALL SELECT image_id, text_id, false FROM words_in),
-        p AS (SELECT * FROM ({vectors_of("picture", "pictures_in")}) WHERE model = {quoted(model)}),
-        w AS (SELECT * FROM ({vectors_of("text", "texts_in")}) WHERE model = {quoted(model)})
+                     UNION ALL SELECT image_id, text_id, false FROM staying),
+        p AS (SELECT * FROM ({vectors_of("picture", "pictures_in")})
+              WHERE model = {quoted(model)} AND subject_id IN (SELECT image_id FROM met)),
+        w AS (SELECT * FROM ({vectors_of("text", "texts_in")})
+              WHERE model = {quoted(model)} AND subject_id IN (SELECT text_id FROM met))
         SELECT image_id, text_id, bool_or(native) AS native,
                any_value(list_dot_product(p.vector, w.vector))::DOUBLE AS cosine
         FROM met LEFT JOIN p ON p.subject_id = image_id LEFT JOIN w ON w.subject_id = text_id
@@ -197,7 +216,7 @@ def _agreement(asked: Agreeing) -> str:
     return f"""
         WITH natives AS (SELECT image_id, max(cosine) AS best FROM cosines WHERE native GROUP BY image_id),
         held AS (SELECT w.*, cosine, CASE {detail} END AS why
-                 FROM words_in w JOIN cosines USING (image_id, text_id) LEFT JOIN natives USING (image_id))
+                 FROM staying w JOIN cosines USING (image_id, text_id) LEFT JOIN natives USING (image_id))
         SELECT {_KEY}, text_id, 'agreement' AS metric, cosine AS value,
                CASE WHEN why IS NOT NULL THEN 'caption_disagrees' END AS reason, why AS detail FROM held"""
 
@@ -212,7 +231,8 @@ def caption_pictures(
         view(con, "pictures_in", pictures, schemas.VECTORS)
         rows = f"""SELECT {_KEY}, text_id, objects, vector FROM staying
                    LEFT JOIN (SELECT subject_id, vector FROM ({vectors_of("picture", "pictures_in")})
-                              WHERE model = {quoted(model)}) ON subject_id = image_id"""
+                              WHERE model = {quoted(model)} AND subject_id IN (SELECT image_id FROM staying))
+                   ON subject_id = image_id"""
         return write(con, rows, str(out / "caption-pictures.parquet"))
 
 
@@ -226,19 +246,19 @@ def keep_best(
     keep: int,
     out: Path,
 ) -> str:
-    """Write the rank of each caption that passed among those of its picture and captioner, best cosine by `model`
+    """Write the rank of each caption that passed among those of its picture and prompt, best cosine by `model`
     first, as a part of CAPTION_CHECKS; those behind the first `keep` are turned away, equal texts count once."""
     with connect(warehouse) as con:
         _views(con, words, checks)
         view(con, "pairs_in", [], schemas.PAIRS)
         _cosines(con, pictures, texts, model)
         rows = f"""
-            WITH placed AS (SELECT s.*, dense_rank() OVER (PARTITION BY image_id, captioner
+            WITH placed AS (SELECT s.*, dense_rank() OVER (PARTITION BY image_id, model, prompt_language
                                                            ORDER BY cosine DESC NULLS LAST, text_id) AS place
                             FROM staying s JOIN cosines USING (image_id, text_id))
             SELECT {_KEY}, text_id, 'rank' AS metric, place::DOUBLE AS value,
                    CASE WHEN place > {keep} THEN 'caption_not_best' END AS reason,
-                   CASE WHEN place > {keep} THEN place || ' > {keep} of its captioner' END AS detail FROM placed"""
+                   CASE WHEN place > {keep} THEN place || ' > {keep} of its prompt' END AS detail FROM placed"""
         return write(con, rows, str(out / "caption-ranks.parquet"))
 
 
@@ -263,17 +283,19 @@ def told_of(warehouse: str, words: Sequence[str], checks: Sequence[str]) -> str:
 
 
 def commit_captions(con: duckdb.DuckDBPyConnection, run_id: str, words: Sequence[str], checks: Sequence[str]) -> None:
-    """Within publication's transaction: the captions, which are kept for later runs, and what this run's checks say."""
+    """Within publication's transaction: the captions as they were written, which later runs read by their own checks,
+    and what this run's checks say, each beside the words that it read."""
     _views(con, words, checks)
     con.execute(
-        """INSERT INTO lake.captions BY NAME SELECT DISTINCT * EXCLUDE (objects) FROM words_in c
+        """INSERT INTO lake.captions BY NAME
+           SELECT DISTINCT * EXCLUDE (objects, norm, language, text_id) FROM words_in c
            WHERE NOT EXISTS (FROM lake.captions d
                              WHERE d.image_id = c.image_id AND d.model = c.model)
            ORDER BY image_id, model, prompt_language, sample"""
     )
     con.execute("DELETE FROM lake.caption_checks WHERE run_id = $1", [run_id])
     con.execute(
-        """INSERT INTO lake.caption_checks BY NAME
-            SELECT DISTINCT $1 AS run_id, * FROM checks_in""",
+        f"""INSERT INTO lake.caption_checks BY NAME
+            SELECT DISTINCT $1 AS run_id, d.*, c.norm FROM checks_in d LEFT JOIN words_in c ON {_SAME}""",
         [run_id],
     )

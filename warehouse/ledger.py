@@ -48,7 +48,7 @@ _BROUGHT = """
     firsts AS (SELECT image_id, text_id, min(candidate_id) AS candidate_id FROM own GROUP BY image_id, text_id),
     fates AS (SELECT image_id, text_id AS better_text, any_value(reason) AS reason, any_value(detail) AS detail
               FROM own GROUP BY image_id, text_id),
-    shown AS (SELECT DISTINCT image_id FROM own WHERE reason IS NULL),
+    shown AS (SELECT DISTINCT image_id FROM own WHERE reason IS NULL AND candidate_id IS NOT NULL),
     fated AS (SELECT image_id, text_id, role, candidate_id, reason, detail, false AS near FROM own
               UNION ALL
               SELECT j.image_id, j.text_id, j.role, j.candidate_id, f.reason,

@@ -105,16 +105,16 @@ def _captions(con: duckdb.DuckDBPyConnection, image: int) -> list[str]:
         """WITH latest AS (SELECT image_id, model, prompt_language, sample, reason, detail FROM caption_checks
                            WHERE run_id = (SELECT arg_max(run_id, finished_at) FROM runs
                                            WHERE run_id IN (SELECT run_id FROM caption_checks WHERE image_id = $1)))
-           SELECT c.captioner, c.norm, any_value(k.reason), any_value(k.detail) FROM captions c
+           SELECT c.captioner, c.raw, arg_min(k.reason, k.reason), arg_min(k.detail, k.reason) FROM captions c
            LEFT JOIN latest k ON k.image_id = c.image_id AND k.model = c.model AND k.sample = c.sample
                 AND k.prompt_language IS NOT DISTINCT FROM c.prompt_language AND k.reason IS NOT NULL
-           WHERE c.image_id = $1 GROUP BY c.captioner, c.model, c.prompt_language, c.sample, c.norm
+           WHERE c.image_id = $1 GROUP BY c.captioner, c.model, c.prompt_language, c.sample, c.raw
            ORDER BY c.captioner, c.prompt_language, c.sample""",
         [image],
     ).fetchall()
     return [
-        f"caption by {captioner} {norm!r}: " + ("may stay" if reason is None else f"{reason} ({detail})")
-        for captioner, norm, reason, detail in rows
+        f"caption by {captioner} {raw!r}: " + ("may stay" if reason is None else f"{reason} ({detail})")
+        for captioner, raw, reason, detail in rows
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,9 +10,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from actors.models.vectors import write
+from filters import Filter
 from filters.captioning import CaptionChecks
 from filters.captions import judge_captions, measure_captions
+from filters.chosen import first_reasons
 from filters.objects import Objects, load_objects
+from filters.text import Boilerplate, measure
 from warehouse.ids import content_id
 
 WORDS = pa.schema(
@@ -56,22 +59,28 @@ METRICS = {
     "repetition": ("caption_repetitive",),
     "length": ("caption_too_long",),
     "opening": ("caption_opening", "caption_empty"),
+    "text": (),
 }
-"""What is measured of words, each with the reasons that it gives."""
+"""What is measured of words, each with the reasons that it gives; `text` has those of the recipe's filters of texts."""
 
 
 class CaptionReader:
-    """Reads parts of captions by the checks of a recipe."""
+    """Reads parts of captions by the checks of a recipe, and by its filters of texts: what people may not say in a
+    release, such as a telephone number, models may not say either."""
 
-    def __init__(self, checks: CaptionChecks) -> None:
-        """ValueError where a list that the checks name cannot be read."""
-        self._checks = checks
+    def __init__(self, checks: CaptionChecks, filters: Sequence[Filter], names: Mapping[str, str]) -> None:
+        """`names`: what the recipe calls captioners, by identity. ValueError where a list cannot be read.
+
+        A filter that counts texts over the input (text_boilerplate) is not asked.
+        """
+        self._checks, self._names = checks, names
+        self._filters = [one for one in filters if not isinstance(one, Boilerplate)]
         asked = checks.objects is not None or checks.polling is not None
         self._objects: Objects | None = load_objects(checks.vocabulary) if asked else None
 
     def __call__(self, part: str, folder: Path) -> tuple[str, str]:
         """Read a part of captions; the names of its parts of WORDS and of CHECKS, which are written to `folder`."""
-        captions = pq.read_table(part).rename_columns({"language": "prompt_language"})
+        captions = self._called(pq.read_table(part).rename_columns({"language": "prompt_language"}))
         written = captions.filter(pc.is_null(captions["reason"]))
         failed = captions.filter(pc.is_valid(captions["reason"]))
         raw = written["raw"].combine_chunks().cast(pa.string())
@@ -93,6 +102,12 @@ class CaptionReader:
         write(checks, names[1])
         return names
 
+    def _called(self, captions: pa.Table) -> pa.Table:
+        """The captions by the names of this recipe, whatever the one that wrote them called their captioner."""
+        names = [self._names.get(model, name) for model, name in _pairs(captions)]
+        place = captions.schema.get_field_index("captioner")
+        return captions.set_column(place, captions.schema.field(place), pa.array(names, pa.string()))
+
     def _named(self, norms: Sequence[str]) -> Sequence[Sequence[str] | None]:
         """The objects that each text names, null where nobody asks."""
         return [None] * len(norms) if self._objects is None else self._objects.mentions(norms)
@@ -100,18 +115,26 @@ class CaptionReader:
     def _checked(self, words: pa.Table, measured: pa.RecordBatch) -> pa.Table:
         """A row a caption and metric; the reason for which a caption goes stands at the metric that gave it."""
         reason, detail = judge_captions(measured, self._checks)
+        filtered, why = first_reasons(measure(measured.column("norm")), self._filters)
+        reason, detail = pc.coalesce(reason, filtered), pc.coalesce(detail, pc.if_else(pc.is_null(reason), why, None))
+        own = pa.array([one for reasons in METRICS.values() for one in reasons])
         tables = []
         for metric, reasons in METRICS.items():
-            mine = pc.fill_null(pc.is_in(reason, value_set=pa.array(reasons)), False)
-            numeric = metric != "opening"
+            known = pc.is_in(reason, value_set=pa.array(reasons) if reasons else own)
+            mine = pc.and_(pc.is_valid(reason), known if reasons else pc.invert(known))
+            numeric = metric in measured.schema.names and metric != "opening"
             columns = {name: words[name] for name in KEY} | {
                 "metric": pa.array([metric] * words.num_rows, pa.string()),
                 "value": measured.column(metric).cast(pa.float64()) if numeric else pa.nulls(len(mine), pa.float64()),
                 "reason": pc.if_else(mine, reason, None),
-                "detail": pc.if_else(mine, detail, None if numeric else measured.column("opening")),
+                "detail": pc.if_else(mine, detail, measured.column("opening") if metric == "opening" else None),
             }
             tables.append(pa.table(columns).cast(CHECKS))
         return pa.concat_tables(tables)
+
+
+def _pairs(captions: pa.Table) -> Iterator[tuple[str, str]]:
+    return zip(captions["model"].to_pylist(), captions["captioner"].to_pylist(), strict=True)
 
 
 def _language(told: pa.StringArray, asked: pa.StringArray) -> pa.StringArray:

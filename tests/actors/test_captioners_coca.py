@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from actors.models.captioners.coca import CocaCaptioner, picture_tower
 from actors.models.captioners.decoder import SHORTEST, CocaDecoder, Written, is_causal
-from actors.models.captioners.finding import find_captioner
+from actors.models.captioners.finding import check_captioner, find_captioner
 from actors.models.captioners.loading import load_captioner
 from actors.models.captioners.protocol import Asking, Said, Shown
 from actors.models.captioners.sampling import Draws, draws, nucleus, numbers_of
@@ -208,8 +208,9 @@ def test_what_makes_no_coca_is_refused_before_a_run_begins(written: Path, tmp_pa
     with pytest.raises(ModelMissing, match="the recipe wants"):
         find_captioner(Captioner(path=str(written), sha256="0" * 64))
     long = find_captioner(Captioner(path=str(written), tokens=15, prompts={"en": "a picture of one two three"}))
-    with pytest.raises(ModelMissing, match="room for 13 tokens"):
-        load_captioner(long, "cpu", 1)
+    for asked in (check_captioner, lambda found: load_captioner(found, "cpu", 1)):
+        with pytest.raises(ModelMissing, match="room for 13 tokens"):
+            asked(long)
 
 
 def test_weights_that_changed_since_they_were_found_are_refused(tmp_path: Path, written: Path) -> None:

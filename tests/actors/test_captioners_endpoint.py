@@ -21,7 +21,7 @@ from PIL import Image
 from actors.captions.making import CaptionJob, CaptionMaker
 from actors.models.captioners import client
 from actors.models.captioners.endpoint import SIDE, seed_of
-from actors.models.captioners.finding import find_captioner
+from actors.models.captioners.finding import check_captioner, find_captioner
 from actors.models.captioners.loading import load_captioner
 from actors.models.captioners.protocol import FoundCaptioner, Said, Shown, Unsaid
 from actors.models.files import ModelMissing
@@ -234,7 +234,7 @@ def test_a_refusal_of_everything_ends_the_part(server: Server, status: int, hint
 def test_the_model_must_be_listed_before_a_run_begins(server: Server, models: list[str] | None, match: str) -> None:
     server.models = models
     with pytest.raises(ModelMissing, match=match) as told:
-        found_at(server)
+        check_captioner(found_at(server))
     assert len(str(told.value).splitlines()) <= 3
     assert server.asked == []
 
@@ -245,7 +245,7 @@ def test_nobody_there_and_no_prompt_are_told_before_a_run_begins(server: Server)
     server.http.shutdown()
     server.http.server_close()
     with pytest.raises(ModelMissing, match="Start it"):
-        found_at(server)
+        check_captioner(found_at(server))
 
 
 def test_an_identity_is_of_the_served_name_and_of_what_is_asked_and_not_of_the_place(server: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ import pytest
 
 from actors.captions.making import SCHEMA
 from actors.captions.reading import CHECKS, WORDS, CaptionReader
+from filters import Filter
 from filters.captioning import CaptionChecks, Objects
+from filters.chosen import chosen
 from warehouse import schemas
 from warehouse.ids import content_id
 
 LOOP = "a dog and a dog and a dog and a dog and a dog and a dog"
 
 
-def read(folder: Path, checks: CaptionChecks, *captions: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+def read(
+    folder: Path, checks: CaptionChecks, *captions: dict[str, Any], filters: Sequence[Filter] = ()
+) -> tuple[list[Any], list[Any]]:
     """The rows of words and of checks that come of captions of one picture."""
     rows = [
         {"image_id": 7, "captioner": "coca", "model": "m", "sample": place, "prompt": "", "seed": 0, "tokens": 9}
@@ -26,7 +31,7 @@ def read(folder: Path, checks: CaptionChecks, *captions: dict[str, Any]) -> tupl
         for place, one in enumerate(captions)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / "part.parquet")
-    words, told = CaptionReader(checks)(str(folder / "part.parquet"), folder / "read")
+    words, told = CaptionReader(checks, filters, {"m": "mine"})(str(folder / "part.parquet"), folder / "read")
     return pq.read_table(words).to_pylist(), pq.read_table(told).to_pylist()
 
 
@@ -77,6 +82,20 @@ def test_objects_are_named_only_where_a_check_asks(tmp_path: Path, asked: Object
         tmp_path, CaptionChecks(objects=asked), {"raw": "two dogs and a hot dog"}, {"raw": "一只狗和一辆汽车"}
     )
     assert (one["objects"], two["objects"]) == ((None, None) if asked is None else (["dog", "hot-dog"], ["dog", "car"]))
+
+
+def test_what_people_may_not_say_models_may_not_say_either(tmp_path: Path) -> None:
+    filters = chosen([{"filter": "text_boilerplate", "urls": 1}, {"filter": "text_pii"}], "text")
+    _, checks = read(
+        tmp_path, CaptionChecks(), {"raw": "一张写着电话13812345678的海报"}, {"raw": "a red bus"}, filters=filters
+    )
+    assert {sample: told[:2] for sample, told in fates(checks).items()} == {0: ("text", "text_pii")}
+
+
+def test_a_captioner_is_called_as_this_recipe_calls_it(tmp_path: Path) -> None:
+    words, checks = read(tmp_path, CaptionChecks(), {"raw": "a bus"}, {"raw": "a van", "model": "other"})
+    assert [row["captioner"] for row in words] == ["mine", "coca"]
+    assert {row["captioner"] for row in checks} == {"mine", "coca"}
 
 
 def test_parts_have_the_columns_that_the_warehouse_reads() -> None:

@@ -33,6 +33,12 @@ def test_a_poll_is_only_about_what_its_caption_names() -> None:
     ("answer", "yes"),
     [
         ("There is no dog. Yes.", False),
+        ("Yes, there is no doubt that it is a dog.", True),
+        ("1. No", False),
+        ("是的，图片中有一只不锈钢碗。", True),
+        ("有，右边不远处有一只狗。", True),
+        ("是的，没有问题", True),
+        ("有桌子，没有狗", False),
         ("Nothing there", True),  # POPE matches whole words
         ("Yes, there is a dog in the image.", True),
         ("No", False),

@@ -243,6 +243,10 @@ def test_a_misspelt_key_is_named_with_the_one_that_was_meant(saved: Save) -> Non
             "name: a\ncaptions: {captioners: [{endpoint: 'http://me:secret@h/v1', model: q}]}\n",
             ["captioners[0].endpoint", "ZEROMILL_CAPTION_KEY"],
         ),
+        (
+            "name: a\ncaptions: {captioners: [{endpoint: 'http://h:abc/v1', model: q}]}\n",
+            ["captioners[0].endpoint", "http://HOST:PORT"],
+        ),
         (f"name: a\ncaptions: {{captioners: [{{{HERE}}}, {{{HERE}}}]}}\n", ["two captioners", "`name`"]),
         (f"name: a\ncaptions: {{captioners: [{{{HERE}}}], keep: 1}}\n", ["captions.keep", "name a model"]),
         (

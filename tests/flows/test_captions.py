@@ -8,16 +8,18 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import numpy as np
+import open_clip
 import pytest
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 
 from demo.world import SHAPES, Scene, random_scene
 from warehouse.query import query
@@ -52,7 +54,7 @@ class Endpoint:
     url: str = ""
     captions: int = 0
     questions: int = 0
-    lacks: set[str] = field(default_factory=set)
+    down: bool = False
 
     def answer(self, content: list[dict[str, Any]]) -> str:
         words = next(one["text"] for one in content if one["type"] == "text")
@@ -74,7 +76,7 @@ def endpoint() -> Iterator[Endpoint]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.reply({"data": [{"id": "teller"}]})
+            self.reply({"data": [] if served.down else [{"id": "teller"}]})
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -173,11 +175,7 @@ def test_what_names_an_absent_object_goes_and_the_rest_joins_the_release(milled:
         )
     }
     assert kept == true
-    denied = ask(
-        milled,
-        """SELECT DISTINCT norm, k.reason FROM caption_checks k JOIN captions c
-                            USING (image_id, model, sample, text_id) WHERE k.reason IS NOT NULL""",
-    )
+    denied = ask(milled, "SELECT DISTINCT norm, reason FROM caption_checks WHERE reason IS NOT NULL")
     assert {norm for norm, _ in denied} == false
     assert {reason for _, reason in denied} == {"caption_denied"}
 
@@ -221,8 +219,31 @@ def test_an_endpoint_that_does_not_answer_stops_the_run_before_it_begins(own_hom
 
 
 def test_a_question_is_asked_of_whoever_answers_only(own_home: Path, base: Path) -> None:
-    silent = {"name": "silent", "path": "demo/scorer"}
-    done = curate(own_home, base, recipe(base, "silent", {"captioners": [silent]}))
+    silent = {"name": "silent", "path": str(tiny_coca(base / "coca"))}
+    polled = {"captioners": [silent], "checks": {"polling": {"captioner": "silent"}}}
+    done = curate(own_home, base, recipe(base, "silent", polled))
     assert done.returncode == 1
-    assert "silent" in done.stderr
-    assert "CoCa" in done.stderr
+    assert "captions.checks.polling asks the captioner silent, which answers no questions" in done.stderr
+    assert "ingest" not in done.stderr
+
+
+def tiny_coca(folder: Path) -> Path:
+    """A CoCa of random weights in open_clip's layout."""
+    text = {"context_length": 20, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+    vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16, "output_tokens": True}
+    model = {"embed_dim": 32, "vision_cfg": vision, "multimodal_cfg": text}
+    model |= {"text_cfg": text | {"embed_cls": True, "output_tokens": True}}
+    told = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    folder.mkdir()
+    config = {"model_cfg": model | {"custom_text": True}, "preprocess_cfg": told}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    weights = {name: one.contiguous() for name, one in open_clip.CoCa(**model).state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors")
+    return folder
+
+
+def test_a_published_source_needs_no_endpoint(milled: Path, own_home: Path, base: Path, endpoint: Endpoint) -> None:
+    endpoint.down = True
+    done = curate(own_home, base, base / "told.yaml")
+    endpoint.down = False
+    assert (done.returncode, json.loads(done.stdout)["no_op"]) == (0, True), done.stderr

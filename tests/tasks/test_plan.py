@@ -1,12 +1,15 @@
 """What names a run: everything that determines its result, and nothing else."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from actors.models.captioners.protocol import Asking, FoundCaptioner
-from actors.models.files import ModelMissing
+from actors.models.concepts import ConceptError
+from actors.models.files import FoundModel, ModelMissing
 from filters.recipe import Recipe
+from tasks.captioners import CaptionsRefused, check_captions, found_captioners
 from tasks.memory import TooLarge, check_memory
 from tasks.plan import PlanError, make_plan, memory_asked, run_identity
 
@@ -93,3 +96,34 @@ def test_a_captioner_that_is_not_there_stops_the_run_before_a_row_is_touched(
 def test_a_captioner_that_does_not_fit_in_memory_is_told_by_its_name() -> None:
     with pytest.raises(TooLarge, match="captioner coca needs"):
         check_memory(memory_asked((), [captioner(nbytes=1 << 50)]))
+
+
+def test_captions_that_could_not_stay_are_refused_before_they_are_paid_for() -> None:
+    asked = {
+        "captioners": [{"path": "a", "prompts": {"zh": "描述。"}}],
+        "checks": {"agreement": {"model": "clip", "min_score": 0.2}},
+    }
+    recipe = Recipe.model_validate({"name": "small", "model": {"path": "m"}, "captions": asked})
+    model = FoundModel("clip", ("en",), "open_clip", "", "", "", "i", "", "", "")
+    chinese = replace(captioner(), asking=Asking((("zh", "描述。"),), 1, 1.0, 1.0, 30, 0))
+    with pytest.raises(CaptionsRefused, match="does not read zh"):
+        check_captions(recipe, [model], [chinese])
+    check_captions(recipe, [replace(model, languages=None)], [chinese])
+
+
+def test_objects_need_a_model_that_reads_their_words() -> None:
+    asked = {"captioners": [{"path": "a"}], "checks": {"objects": {}}}
+    recipe = Recipe.model_validate({"name": "small", "model": {"path": "m"}, "captions": asked})
+    model = FoundModel("clip", ("de",), "open_clip", "", "", "", "i", "", "", "")
+    with pytest.raises(ConceptError, match="no words in a language of the model"):
+        check_captions(recipe, [model], [captioner()])
+    check_captions(recipe, [replace(model, languages=("zh",))], [captioner()])
+
+
+def test_two_captioners_that_would_write_the_same_are_refused(tmp_path: Path) -> None:
+    one = {"endpoint": "http://127.0.0.1:9/v1", "model": "q", "prompts": {"en": "Describe."}}
+    asked = {"captioners": [{"name": "one", **one}, {"name": "two", **one}]}
+    with pytest.raises(CaptionsRefused, match="writes what another one writes"):
+        found_captioners(Recipe.model_validate({"name": "small", "captions": asked}))
+    asked["captioners"][1]["seed"] = 1  # type: ignore[assignment]
+    assert len(found_captioners(Recipe.model_validate({"name": "small", "captions": asked}))) == 2

@@ -20,6 +20,7 @@ from warehouse.captions import (
     told_of,
 )
 from warehouse.ids import content_id
+from warehouse.ledger import check_ledger, make_ledger
 from warehouse.publish import Captioned
 from warehouse.why import explain
 
@@ -122,11 +123,13 @@ def test_agreement_asks_the_cosine_and_the_best_text_of_people(world: World, mil
     said = {"red bus": (0.8, 0.6), "a bus": (0.6, 0.8), "a cat": (0.1, 0.99)}
     pictures = [world.vectors("m2", {A: (1.0, 0.0)})]
     texts = [world.vectors("m2", {text_id_of(norm): vector for norm, vector in said.items()})]
-    written = words(world, caption(A, "a bus"), caption(A, "a cat", 1), caption(B, "a cup"))
+    loop = caption(A, "a van a van a van", 2)
+    written = words(world, caption(A, "a bus"), caption(A, "a cat", 1), caption(B, "a cup"), loop)
+    held = [checks(world, check(loop, "repetition", 0.9, "caption_repetitive"))]  # of it nothing more is asked
 
     def reasons(asked: Agreeing) -> dict[str, tuple[float | None, str | None]]:
         part = check_agreement(
-            world.warehouse, paired(world, milled), [written], pictures, texts, asked, world.folder()
+            world.warehouse, paired(world, milled), [written], held, pictures, texts, asked, world.folder()
         )
         rows = world.rows_in(part)
         assert {row["metric"] for row in rows} == {"agreement"}
@@ -145,10 +148,11 @@ def test_agreement_asks_the_cosine_and_the_best_text_of_people(world: World, mil
 def test_of_a_captioners_samples_the_best_stay(world: World) -> None:
     samples = [caption(A, "a bus"), caption(A, "a cat", 1), caption(A, "a bus", 2), caption(A, "a van", 3)]
     other = caption(A, "a cat", captioner="blip", model="m9")
+    chinese = caption(A, "公交车", captioner="zh", prompt_language="zh")  # no vector: the model does not read it
     vectors = {"a bus": (1.0, 0.0), "a cat": (0.0, 1.0), "a van": (0.9, 0.4)}
     part = keep_best(
         world.warehouse,
-        [words(world, *samples, other)],
+        [words(world, *samples, other, chinese)],
         [checks(world, check(samples[3], "length", 5, "caption_too_long"))],
         [world.vectors("m1", {A: (1.0, 0.0)})],
         [world.vectors("m1", {text_id_of(norm): vector for norm, vector in vectors.items()})],
@@ -158,6 +162,7 @@ def test_of_a_captioners_samples_the_best_stay(world: World) -> None:
     )
     ranks = {(row["captioner"], row["sample"]): (row["value"], row["reason"]) for row in world.rows_in(part)}
     assert ranks == {  # a sample that another check turned away takes nobody's place; equal texts share theirs
+        ("zh", 0): (1.0, None),
         ("coca", 0): (1.0, None),
         ("coca", 1): (2.0, "caption_not_best"),
         ("coca", 2): (1.0, None),
@@ -176,7 +181,9 @@ def test_only_survivors_without_captions_by_this_very_model_are_wanted(world: Wo
     assert [row["image_id"] for row in world.rows_in(left.pictures)] == [B]
     (all_,) = pictures_wanted(world.warehouse, pairs, run.looked, run.fetched, "m2", world.folder())
     assert len(world.rows_in(all_.pictures)) == 2
-    (known,) = world.rows_in(captions_known(world.warehouse, pairs, ["m1"], world.folder()))
+    (part,) = captions_known(world.warehouse, pairs, ["m1"], world.folder())
+    (known,) = world.rows_in(part)
+    assert captions_known(world.warehouse, pairs, ["m2"], world.folder()) == []
     assert (known["image_id"], known["raw"], known["captioner"]) == (A, "A bus", "coca")
 
 
@@ -209,15 +216,34 @@ def test_a_release_holds_captions_by_role_and_weight_and_rows_keep_their_fate(wo
         (A, "coca", "A bus", None),
         (B, "coca", "A cat", None),
     ]
-    assert world.ask("SELECT run_id, metric, value, reason, detail FROM caption_checks ORDER BY metric") == [
-        ("run-one", "length", 5.0, None, None),
-        ("run-one", "repetition", 0.9, "caption_repetitive", "0.9 too much"),
+    assert world.ask("SELECT run_id, norm, metric, value, reason, detail FROM caption_checks ORDER BY metric") == [
+        ("run-one", "a bus", "length", 5.0, None, None),
+        ("run-one", "a cat", "repetition", 0.9, "caption_repetitive", "0.9 too much"),
     ]
     assert world.ask("SELECT candidate_id FROM pairs WHERE role = 'caption:coca'") == [(None,)]
-    assert {row["outcome"] for row in milled.ledger.values()} == {"kept"}
     told = {
         one.about.split(": ")[1]: one.facts
         for one in (*explain(world.warehouse, row=1), *explain(world.warehouse, row=2))
     }
-    assert "caption by coca 'a bus': may stay" in told["http://h/a"]
-    assert "caption by coca 'a cat': caption_repetitive (0.9 too much)" in told["http://h/b"]
+    assert "caption by coca 'A bus': may stay" in told["http://h/a"]
+    assert "caption by coca 'A cat': caption_repetitive (0.9 too much)" in told["http://h/b"]
+
+
+@pytest.mark.parametrize("captioned", [False, True])
+def test_captions_change_no_rows_fate(world: World, captioned: bool) -> None:
+    log = [{"candidate_id": n, "url": "http://h/a", "texts": ["red bus"]} for n in (1, 2)]
+    milled = world.mill(log, {"http://h/a": world.shot("a")})
+    low = [{**row, "reason": "clip_score_low", "detail": "0.1 < 0.2"} for row in milled.judged]
+    stays = {"image_id": A, "text_id": text_id_of("a bus"), "role": "caption:coca"}
+    judged = world.part(schemas.JUDGED, [*low, *([stays] if captioned else [])])
+    told = make_ledger(
+        world.warehouse,
+        milled.run.sifted,
+        milled.run.looked,
+        milled.run.joined,
+        judged,
+        world.folder(),
+        published=True,
+    )
+    assert [row["reason"] for row in world.rows_in(told)] == ["clip_score_low", "clip_score_low"]
+    assert check_ledger(world.warehouse, milled.run.candidates, told)["rejected"] == 2

@@ -74,7 +74,7 @@ class ChatClient:
         listed = told.get("data")
         names = [str(one.get("id")) for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
         if self.served not in names:
-            serves = ", ".join(names[:8]) or "nothing"
+            serves = self._line(", ".join(names[:8])) or "nothing"
             raise EndpointGone(
                 f"The endpoint {self.endpoint} serves {serves}, and not {self.served}.\n"
                 "Start it with that model, or give the name that it serves as the captioner's `model`."
@@ -137,8 +137,8 @@ class ChatClient:
 
     def _line(self, text: str) -> str:
         """What a server said, in a line and without the key, should it be in it."""
-        line = " ".join(text.split())[:200]
-        return line.replace(self._key, "***") if self._key else line
+        line = " ".join(text.split())
+        return (line.replace(self._key, "***") if self._key else line)[:200]
 
 
 def _wished(reply: httpx.Response | None) -> float:

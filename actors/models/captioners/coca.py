@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,9 @@ from actors.models.captioners.decoder import CocaDecoder, Written, is_causal
 from actors.models.captioners.protocol import FoundCaptioner, Said, Shown, Unsaid
 from actors.models.captioners.sampling import draws
 from actors.models.encoder import precision
-from actors.models.files import ModelMissing
+from actors.models.files import ModelMissing, read_json
 from actors.models.loading import loading
-from actors.models.open_clip_model import load_open_clip, preprocessing_of
+from actors.models.open_clip_model import load_open_clip, load_tokenizer, preprocessing_of
 from actors.models.prepare import prepare
 from actors.models.vit import Block, forget
 
@@ -91,6 +92,20 @@ class CocaCaptioner:
 
     def _padding(self) -> str:
         return str(self._tokenizer.decode([self._decoder.pad])).strip()
+
+
+def check_room(found: FoundCaptioner) -> None:
+    """Raise ModelMissing where a prompt leaves less room than a caption is to have; only the tokenizer is loaded."""
+    assert found.model is not None
+    tokenizer = load_tokenizer(found.model.folder)
+    told = read_json(Path(found.model.config))["model_cfg"]["multimodal_cfg"]
+    longest = max(1 + len(_tokens(tokenizer, text)) for _, text in found.asking.prompts)
+    room = int(told.get("context_length", 77)) - longest
+    if room < found.asking.tokens:
+        raise ModelMissing(
+            f"The captioner {found.name} has room for {room} tokens behind its prompt, and is asked for "
+            f"{found.asking.tokens}.\nLower its tokens in the recipe, or shorten its prompts."
+        )
 
 
 def picture_tower(tower: Any) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -24,11 +24,10 @@ VOLATILE = ("_name_or_path", "transformers_version")
 
 
 def find_captioner(captioner: Captioner) -> FoundCaptioner:
-    """The captioner of a recipe: by its files, which are hashed, or by its endpoint, which must list its model.
+    """The captioner of a recipe: by its files, which are hashed, or by its endpoint, which check_captioner asks.
 
-    Only an endpoint is asked over the network. ModelMissing, or its child EndpointGone, with what to do: where files
-    are missing, are others than `sha256` says or make up no captioner, where a chat model has no prompt, and where the
-    endpoint does not serve the model.
+    The network is not asked. ModelMissing with what to do: where files are missing, are others than `sha256` says or
+    make up no captioner, and where a chat model has no prompt.
     """
     asking = Asking(
         prompts=tuple(sorted(captioner.prompts.items())) or ((None, ""),),
@@ -45,11 +44,20 @@ def find_captioner(captioner: Captioner) -> FoundCaptioner:
     return _of_open_clip(captioner, asking)
 
 
+def check_captioner(found: FoundCaptioner) -> None:
+    """Raise ModelMissing where an endpoint does not serve the model, and where a CoCa's prompt leaves no room."""
+    if found.kind == "endpoint":
+        with ChatClient(found.place, str(found.served)) as client:
+            client.check()
+    if found.kind == "coca" and found.languages:
+        from actors.models.captioners.coca import check_room  # seconds, which only prompts need
+
+        check_room(found)
+
+
 def _of_endpoint(captioner: Captioner, asking: Asking) -> FoundCaptioner:
     endpoint, served = str(captioner.endpoint), str(captioner.model)
     _hold_to_prompts(captioner)
-    with ChatClient(endpoint, served) as client:
-        client.check()
     return FoundCaptioner(
         name=captioner.name,
         kind="endpoint",
