@@ -1,7 +1,7 @@
 """What policies ask of pairs, one after the other: cuts of measures, and the better of two kinds of texts.
 
-They change the table `tested`, which has a row a pair and role, with `model`, `score`, and `failed` and `why` where
-something before has turned the row away; measures are rows of the view `metrics_in`.
+They change the table `tested`, which has a row a pair and role, with `model`, `score`, `native` (people wrote its
+text), and `failed` and `why` where something before has turned the row away; measures are rows of `metrics_in`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Cut:
 
     `key` names the policy in details and frozen cuts. A fraction is of all pairs that the metric has a value for, or
     of those that are left; DataComp's rule: the cut is the (n * fraction)-th value from above, of one model's pairs.
+    Where people's texts are among them, the fraction is of these, and captions are held against the same cut.
     """
 
     key: str
@@ -90,9 +91,9 @@ def _reached(con: duckdb.DuckDBPyConnection, cut: Cut) -> dict[str, float]:
     """By model the value at the place of the fraction."""
     left = "WHERE failed IS NULL" if cut.of == "left" else ""
     rows = con.execute(
-        f"""WITH pool AS (SELECT DISTINCT v.* FROM valued v
-                          SEMI JOIN (SELECT image_id, text_id, coalesce(model, '') AS model FROM tested {left}) t
-                          USING (image_id, text_id, model) WHERE NOT isnan(value)),
+        f"""WITH asked AS (SELECT DISTINCT image_id, text_id, coalesce(model, '') AS model, native FROM tested {left}),
+            pool AS (SELECT model, value FROM valued JOIN asked USING (image_id, text_id, model)
+                     WHERE NOT isnan(value) QUALIFY native OR NOT bool_or(native) OVER (PARTITION BY model)),
             ranked AS (SELECT model, value, row_number() OVER (PARTITION BY model ORDER BY value DESC) AS place,
                               count(*) OVER (PARTITION BY model) AS pairs FROM pool)
             SELECT model, value FROM ranked WHERE place = 1 + least(pairs - 1, floor(pairs * $1)::BIGINT)
@@ -114,17 +115,17 @@ def _number(value: float) -> str:
 
 
 def _best(margin: float) -> str:
-    native, ahead = f"NOT starts_with(role, {quoted(CAPTION)})", f"'{margin!r}'::DOUBLE"
+    ahead = f"'{margin!r}'::DOUBLE"
     worse = f"""CASE WHEN failed IS NOT NULL THEN NULL
-                     WHEN {native} AND score < best_caption - {ahead} THEN 'caption_better'
-                     WHEN NOT ({native}) AND score - {ahead} < best_native THEN 'not_selected' END"""
+                     WHEN native AND score < best_caption - {ahead} THEN 'caption_better'
+                     WHEN NOT native AND score - {ahead} < best_native THEN 'not_selected' END"""
     told = f"""CASE worse WHEN 'caption_better'
                           THEN printf('%.4f < %.4f of a caption - %g', score, best_caption, {ahead})
                           ELSE printf('%.4f - %g < %.4f of a text of people', score, {ahead}, best_native) END"""
     return f"""
         CREATE OR REPLACE TEMP TABLE tested AS
-        WITH best AS (SELECT image_id, model, max(score) FILTER ({native}) AS best_native,
-                             max(score) FILTER (NOT ({native})) AS best_caption
+        WITH best AS (SELECT image_id, model, max(score) FILTER (native) AS best_native,
+                             max(score) FILTER (NOT native) AS best_caption
                       FROM tested WHERE failed IS NULL GROUP BY image_id, model),
         held AS (SELECT t.*, {worse} AS worse, best_native, best_caption
                  FROM tested t LEFT JOIN best b ON b.image_id = t.image_id AND b.model = t.model)

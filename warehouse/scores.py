@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from warehouse import schemas
 from warehouse.cosines import vectors_of
-from warehouse.cuts import Policies, apply
+from warehouse.cuts import CAPTION, Policies, apply
 from warehouse.lake import connect, quoted, view, write
 
 Bound = float | Mapping[str, float] | None
@@ -48,7 +48,8 @@ class Rules:
     """Which scored pairs stay; null asks nothing. Without a model no pair has a score and only the caps apply.
 
     A text that is near another counts as that. Texts have their pictures first: what a picture loses by that leaves
-    room for its other texts.
+    room for its other texts. Captions and texts of people are capped apart, and a fraction is of the latter where
+    there are any: no text of people goes because a caption joined.
     """
 
     min_score: Bound
@@ -112,11 +113,8 @@ def judge(
     """
     with connect(warehouse) as con:
         scored(con, pairs, cosines, scorers)
-        view(con, "looked", looked, schemas.LOOKED)
         view(con, "metrics_in", policies.metrics, schemas.SCORES)
-        con.execute("CREATE TEMP TABLE heads_in (image_id BIGINT, head VARCHAR, value FLOAT)")
-        for one in said:
-            con.execute(f"INSERT INTO heads_in {_SAID}", [one.name, one.head])
+        _hear(con, looked, said)
         cuts = [cut for scorer in scorers for cut in _cuts(con, rules, scorer, alone=len(scorers) == 1)]
         con.execute(_tested(cuts, said, scored=bool(scorers)))
         frozen = {cut.key: cut.value for cut in cuts}
@@ -128,7 +126,10 @@ def judge(
 
 
 def scored(con: duckdb.DuckDBPyConnection, pairs: str, cosines: str, scorers: Sequence[Scorer]) -> None:
-    """A table `scored` of the pairs with `model` and `score`: those of the first model that has the text's language."""
+    """A table `scored` of the pairs with `model` and `score`: those of the first model that has the text's language.
+
+    `native` are those whose text people wrote of the picture, whether a captioner wrote the same or not.
+    """
     view(con, "pairs_in", [pairs], schemas.PAIRS)
     view(con, "cosines_in", [cosines], schemas.SCORES)
     con.register("scorers", _table(scorers))
@@ -145,6 +146,14 @@ def _table(scorers: Sequence[Scorer]) -> pa.Table:
             "languages": pa.array(languages, pa.list_(pa.string())),
         }
     )
+
+
+def _hear(con: duckdb.DuckDBPyConnection, looked: Sequence[str], said: Sequence[Said]) -> None:
+    """A table `heads_in` of what the heads say of the pictures."""
+    view(con, "looked", looked, schemas.LOOKED)
+    con.execute("CREATE TEMP TABLE heads_in (image_id BIGINT, head VARCHAR, value FLOAT)")
+    for one in said:
+        con.execute(f"INSERT INTO heads_in {_SAID}", [one.name, one.head])
 
 
 # what a head says of every picture: in this run, or in an earlier one by the very same head
@@ -183,13 +192,16 @@ _COSINES = """
     SELECT image_id, text_id, 'cosine' AS metric, model, value FROM (FROM stored UNION ALL FROM made)
     WHERE value IS NOT NULL ORDER BY model, image_id, text_id"""
 
-_SCORED = """
+_SCORED = f"""
     CREATE TEMP TABLE scored AS
     WITH first AS (
         SELECT image_id, text_id, model, value AS score FROM met
         LEFT JOIN cosines_in c USING (image_id, text_id, model)
         QUALIFY row_number() OVER (PARTITION BY image_id, text_id ORDER BY place) = 1)
-    SELECT pairs_in.*, first.model, first.score FROM pairs_in LEFT JOIN first USING (image_id, text_id)
+    SELECT pairs_in.*, first.model, first.score,
+           bool_or(NOT coalesce(starts_with(role, {quoted(CAPTION)}), false))
+               OVER (PARTITION BY image_id, text_id) AS native
+    FROM pairs_in LEFT JOIN first USING (image_id, text_id)
     WHERE better_text IS NULL"""
 
 _SCORES = """
@@ -200,7 +212,8 @@ _SCORES = """
 def _cuts(con: duckdb.DuckDBPyConnection, rules: Rules, scorer: Scorer, *, alone: bool) -> list[_Cut]:
     """What the scores of one model are held against; a fraction becomes the score at that place of its pool.
 
-    DataComp's rule: the cut is the (n * fraction)-th score from above, and a pair stays at or above it.
+    DataComp's rule: the cut is the (n * fraction)-th score from above, and a pair stays at or above it. The pool has
+    the pairs of people's texts, and those of captions only where there are no others.
     """
     end = "" if alone else f":{scorer.name}"
     cuts = []
@@ -210,7 +223,7 @@ def _cuts(con: duckdb.DuckDBPyConnection, rules: Rules, scorer: Scorer, *, alone
     if rules.top_fraction is not None:
         found = con.execute(
             """WITH pool AS (SELECT DISTINCT image_id, text_id, score FROM scored
-                             WHERE score IS NOT NULL AND model = $2)
+                             WHERE score IS NOT NULL AND model = $2 QUALIFY native OR NOT bool_or(native) OVER ())
                SELECT score FROM pool ORDER BY score DESC
                LIMIT 1 OFFSET (SELECT least(count(*) - 1, floor(count(*) * $1)::BIGINT) FROM pool)""",
             [rules.top_fraction, scorer.model],
@@ -271,12 +284,15 @@ def _judged(rules: Rules) -> str:
 
 
 def _capped(rows: str, by: str, what: str, cap: int | None, things: str) -> str:
-    """SQL for the rows; of each `by` and model the best `cap` of `what` stay, without scores those of smallest id."""
+    """SQL for the rows; of each `by` and model the best `cap` of `what` stay, without scores those of smallest id.
+
+    Those of captions are another `cap` than those of people's texts.
+    """
     if cap is None:
         return f"SELECT * FROM {rows}"
     over = f"failed IS NULL AND place > {cap}"
     return f"""
         SELECT * EXCLUDE (place) REPLACE (CASE WHEN {over} THEN 'not_selected' ELSE failed END AS failed,
                                           CASE WHEN {over} THEN place || ' > {cap} {things}' ELSE why END AS why)
-        FROM (SELECT *, dense_rank() OVER (PARTITION BY {by}, model, failed IS NULL
+        FROM (SELECT *, dense_rank() OVER (PARTITION BY {by}, model, native, failed IS NULL
                                            ORDER BY score DESC NULLS LAST, {what}) AS place FROM {rows})"""

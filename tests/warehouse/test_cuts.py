@@ -16,28 +16,32 @@ if TYPE_CHECKING:
     from conftest import World
 
 Row = dict[str, Any]
+CAPTIONED = "caption:coca"
 TWO = (Scorer("west", "w", ("en",)), Scorer("east", "e", ("zh",)))
 
 
 def _judge(
     world: World, values: Sequence[Row], asked: Sequence[Cut | BestSource], rules: Rules | None = None
 ) -> tuple[list[Row], dict[str, float]]:
-    """Pairs of a picture and a text each: `language`, `score` and any number of measures, by name."""
+    """Pairs of a picture and a text each: `language`, `score` and any number of measures, by name.
+
+    Rows with one `text` are of one text, and those with one `group` of near texts.
+    """
     pairs, metrics = [], []
     pictures: dict[str, dict[int, list[float]]] = {"w": {}, "e": {}}
     texts: dict[str, dict[int, list[float]]] = {"w": {}, "e": {}}
     for n, one in enumerate(values):
         image, language = one.get("image", n), one.get("language", "en")
-        model = "w" if language == "en" else "e"
+        model, text = "w" if language == "en" else "e", one.get("text", n)
         pairs.append(
-            {"image_id": image, "text_id": n, "role": one.get("role", "query"), "language": language}
-            | {"candidate_id": n, "own_image": image, "text_group": n}
+            {"image_id": image, "text_id": text, "role": one.get("role", "query"), "language": language}
+            | {"candidate_id": n, "own_image": image, "text_group": one.get("group", text)}
         )
-        pictures[model][image], texts[model][n] = [1.0], [one.get("score", 0.5)]
+        pictures[model][image], texts[model][text] = [1.0], [one.get("score", 0.5)]
         metrics += [
-            {"image_id": image, "text_id": n, "metric": name, "model": model, "value": value}
+            {"image_id": image, "text_id": text, "metric": name, "model": model, "value": value}
             for name, value in one.items()
-            if name not in ("image", "language", "role", "score")
+            if name not in ("image", "text", "group", "language", "role", "score")
         ]
     policies = Policies(tuple(asked), (world.part(schemas.SCORES, metrics),))
     parts = [[world.vectors(model, held) for model, held in side.items()] for side in (pictures, texts)]
@@ -51,7 +55,7 @@ def _judge(
         world.folder(),
         policies,
     )
-    return sorted(world.rows_in(name), key=lambda row: row["text_id"]), frozen
+    return sorted(world.rows_in(name), key=lambda row: row["candidate_id"]), frozen
 
 
 def _reasons(judged: Sequence[Row]) -> list[str | None]:
@@ -109,3 +113,44 @@ def test_a_rival_that_was_turned_away_before_is_none(bare: World) -> None:
     assert _reasons(judged) == [None, "not_mutual", "not_selected", None]
     judged, _ = _judge(bare, rows, [BestSource(0), Cut("a", "a", "not_mutual", 1)])
     assert _reasons(judged) == ["caption_better", "not_mutual", "not_selected", None]
+
+
+def test_captions_join_under_the_caps_and_push_no_text_of_people_out(bare: World) -> None:
+    of_one = [
+        {"image": 1, "score": score, "role": role}
+        for score, role in ((0.3, "query"), (0.2, "title"), (0.9, CAPTIONED), (0.8, CAPTIONED), (0.7, CAPTIONED))
+    ]
+    judged, _ = _judge(bare, of_one, [], Rules(None, None, None, 2))
+    assert _reasons(judged) == [None] * 4 + ["not_selected"]
+    assert judged[4]["detail"] == "3 > 2 texts"
+    near = [{"group": 7, "score": score, "role": role} for score, role in ((0.2, "query"), (0.9, CAPTIONED))]
+    judged, _ = _judge(bare, near, [], Rules(None, None, None, None, 1))
+    assert _reasons(judged) == [None, None]
+
+
+def test_a_text_that_people_and_a_model_wrote_counts_as_one_of_people(bare: World) -> None:
+    both = [{"image": 1, "text": 5, "score": 0.3, "role": role} for role in (CAPTIONED, "query")]
+    rest = [{"image": 1, "score": score, "role": role} for score, role in ((0.2, "title"), (0.25, CAPTIONED))]
+    judged, _ = _judge(bare, both + rest, [], Rules(None, None, None, 1))
+    assert _reasons(judged) == [None, None, "not_selected", None]
+    judged, _ = _judge(bare, both, [BestSource(0.1)])
+    assert _reasons(judged) == [None, None]
+
+
+def test_a_fraction_is_of_the_texts_of_people_and_captions_are_held_against_the_same_cut(bare: World) -> None:
+    people = [{"score": n / 10, "m": n / 10} for n in range(1, 11)]
+    captions = [{"score": score, "m": score, "role": CAPTIONED} for score in (0.95, 0.9, 0.85, 0.65)]
+    kept = [*["clip_score_low"] * 6, *[None] * 7, "clip_score_low"]
+    judged, frozen = _judge(bare, people + captions, [], Rules(None, None, 0.3, None))
+    assert (_reasons(judged), frozen) == (kept, {"top_fraction_score:west": pytest.approx(0.7)})
+    for of in ("all", "left"):
+        judged, frozen = _judge(bare, people + captions, [Cut("m", "m", "clip_score_low", None, 0.3, of)])
+        assert (_reasons(judged), frozen) == (kept, {"m:west": pytest.approx(0.7)})
+
+
+def test_where_only_captions_are_a_fraction_is_of_them(bare: World) -> None:
+    rows = [{"score": n / 10, "m": n / 10, "role": CAPTIONED, "language": "zh"} for n in range(1, 11)]
+    rows.append({"score": 1.0, "m": 1.0})  # another model's
+    judged, frozen = _judge(bare, rows, [Cut("m", "m", "not_selected", None, 0.3)], Rules(None, None, 0.3, None))
+    assert frozen["top_fraction_score:east"] == frozen["m:east"] == pytest.approx(0.7)
+    assert _reasons(judged).count(None) == 5
