@@ -58,9 +58,10 @@ class Filename(TextFilter):
 class TooShort(TextFilter):
     """So many Han characters or so many words are long enough; less of both adds up (2 Han and 1 word at 4 and 2).
 
-    Words are runs of letters and digits; digits alone are no text. Scripts without spaces count as Han does. Beside
-    that, or with 0 of either instead of it, DataComp's rule: a text has so many `parts` between white space, and so
-    many `characters` of any kind (its basic filter: 3 and 6).
+    Where one of the two is 0, the other is asked of every text, whatever its script. Words are runs of letters and
+    digits; digits alone are no text. Scripts without spaces count as Han does. Beside that, or with 0 of both instead
+    of it, DataComp's rule: a text has so many `parts` between white space, and so many `characters` of any kind (its
+    basic filter: 3 and 6).
     """
 
     han: int = Field(default=4, ge=0, description="characters of Han or another script without spaces; 0: not asked")
@@ -77,15 +78,22 @@ class TooShort(TextFilter):
         """Null where the text may stay, else its counts and the bounds."""
         norm = batch.column("norm")
         unspaced, words = counts(norm)
-        short = pc.less(pc.add(pc.multiply(unspaced, self.words), pc.multiply(words, self.han)), self.han * self.words)
-        bound = f" words; at least {self.han} Han characters or {self.words} words"
-        told = said(short, [unspaced, " Han characters and ", words, bound])
+        told = self._few(unspaced, words)
         for least, found, things in (
             (self.parts, pc.count_substring_regex(norm, r"\S+"), "parts between white space"),
             (self.characters, pc.utf8_length(norm), "characters"),
         ):
             told = pc.coalesce(told, said(pc.less(found, least), [found, f" {things} < {least}"]))
         return told
+
+    def _few(self, unspaced: pa.Int32Array, words: pa.Int32Array) -> pa.StringArray:
+        """The same of Han characters and words alone."""
+        if self.han and self.words:
+            of_both = pc.add(pc.multiply(unspaced, self.words), pc.multiply(words, self.han))
+            bound = f" words; at least {self.han} Han characters or {self.words} words"
+            return said(pc.less(of_both, self.han * self.words), [unspaced, " Han characters and ", words, bound])
+        found, least, things = (unspaced, self.han, "Han characters") if self.han else (words, self.words, "words")
+        return said(pc.less(found, least), [found, f" {things}; at least {least} {things}"])
 
 
 class TooLong(TextFilter):

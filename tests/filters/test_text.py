@@ -26,6 +26,17 @@ def test_four_han_characters_or_two_words_are_long_enough() -> None:
     assert verdicts(TooShort(han=2, words=1), "狗叫", "dogs", "狗") == [True, True, False]
 
 
+def test_of_han_and_words_a_bound_of_0_is_not_asked() -> None:
+    assert verdicts(TooShort(han=0, words=2), "one", "two dogs", "两只黑狗") == [False, True, False]
+    assert verdicts(TooShort(han=3, words=0), "两只", "两只狗", "two dogs") == [False, True, False]
+    assert verdicts(TooShort(han=0, words=0), "x", "") == [True, True]
+    told = [TooShort(han=han, words=2).rejects(measure(pa.array(["one"]))).to_pylist() for han in (0, 4)]
+    assert told == [
+        ["1 words; at least 2 words"],
+        ["0 Han characters and 1 words; at least 4 Han characters or 2 words"],
+    ]
+
+
 def test_three_hundred_characters_are_not_too_long() -> None:
     assert verdicts(TooLong(), "狗" * 300, "狗" * 301, "a" * 300, "a" * 301) == [True, False, True, False]
 
