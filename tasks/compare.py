@@ -11,17 +11,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from actors.models.files import called
+from actors.models.files import ModelMissing, called, find_model
 from actors.models.heads import heads_of
 from actors.models.places import file_sha256
 from filters.load import load_recipe
-from filters.recipe import Recipe
+from filters.recipe import Model, Recipe
 from tasks.policies import Stock, check_policies, select_pairs
 from warehouse.compare import (
     Comparison,
     Example,
     Judged,
     Milled,
+    ScoredBy,
     Side,
     compare,
     compare_releases,
@@ -82,8 +83,7 @@ def compare_named(warehouse: str, first: str, second: str, on: str | None, seed:
 def _judged(warehouse: str, milled: Milled, recipe: Recipe, name: str, out: Path) -> Judged:
     out.mkdir()
     scorers = tuple(
-        Scorer(model.name, _identity(warehouse, milled, called(model), name), model.languages)
-        for model in recipe.models
+        Scorer(model.name, _identity(warehouse, milled, model, name), model.languages) for model in recipe.models
     )
     check_policies(recipe, warehouse, [scorer.model for scorer in scorers])
     stock = Stock(warehouse, locate(warehouse).work, milled.pairs, scorers)
@@ -91,15 +91,34 @@ def _judged(warehouse: str, milled: Milled, recipe: Recipe, name: str, out: Path
     return Judged(name, part, cuts)
 
 
-def _identity(warehouse: str, milled: Milled, source: str, name: str) -> str:
-    """The model that a recipe calls so, of those that have scored the pool."""
-    found = models_scored(warehouse, source, milled.pairs)
-    if not found:
+def _identity(warehouse: str, milled: Milled, model: Model, name: str) -> str:
+    """The recipe's model, of those that have scored the pool."""
+    scored = models_scored(warehouse, milled.pairs)
+    found = _meant(model, scored)
+    if found is None:
+        named = any(one.source == called(model) for one in scored)
+        lacks = "of which only other weights have scored" if named else "which has not scored"
         raise NotComparable(
-            f"The recipe {name} asks for the model {source}, which has not scored the pairs of "
+            f"The recipe {name} asks for the model {called(model)}, {lacks} the pairs of "
             f"{milled.release or milled.run_id}.\nScore them first: zeromill curate {milled.source} --recipe {name}"
         )
-    return found[0]
+    return found.model
+
+
+def _meant(model: Model, scored: Sequence[ScoredBy]) -> ScoredBy | None:
+    """The model that a recipe means: by its files where they are here, else by the pinned weights, else by its name.
+
+    A tag of open_clip's stands for its weights, so that no file is looked for, for which it would have to be loaded.
+    """
+    if model.open_clip is None:
+        try:
+            identity = find_model(model).identity
+            return next((one for one in scored if one.model == identity), None)
+        except ModelMissing:  # or it is another than the pinned one
+            pass
+    alike = [one for one in scored if model.sha256 in (None, one.weights_sha256)]
+    named = [one for one in alike if one.source == called(model)]
+    return next(iter(named or (alike if model.sha256 else ())), None)
 
 
 def _said(recipe: Recipe, scorers: Sequence[Scorer]) -> tuple[Said, ...]:
@@ -120,7 +139,7 @@ def _said(recipe: Recipe, scorers: Sequence[Scorer]) -> tuple[Said, ...]:
 def _notes(recipe: Recipe, milled: Milled) -> Iterator[str]:
     """Which sections of the recipe are other than those that made the pool."""
     made, asked = json.loads(milled.recipe), recipe.model_dump(mode="json")
-    other = [section for section in NOT_JUDGED_AGAIN if section in made and made[section] != asked[section]]
+    other = [section for section in NOT_JUDGED_AGAIN if made.get(section) != asked[section]]
     if other:
         yield (
             f"{recipe.name} differs from the recipe of that run in {', '.join(other)}, which is not shown here; "

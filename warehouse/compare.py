@@ -26,6 +26,15 @@ class Milled:
 
 
 @dataclass(frozen=True)
+class ScoredBy:
+    """A model by its identity, what the first recipe that named it called it, and the hash of its weights."""
+
+    model: str
+    source: str
+    weights_sha256: str | None
+
+
+@dataclass(frozen=True)
 class Example:
     """A pair that one side keeps, with the reason why the other does not, and its thumbnail where there is one."""
 
@@ -104,22 +113,21 @@ def find_milled(warehouse: str, on: str | None) -> Milled:
 
 def _pairs_of(folder: Path) -> Path | None:
     """The part of pairs that the run judged: with captions, where it asked for some, after the last of their checks."""
-    captioned = sorted(folder.glob("pairs-captions-*.parquet"), key=lambda file: int(file.stem.rsplit("-", 1)[1]))
-    found = [file for file in [*captioned[-1:], folder / "pairs.parquet"] if file.is_file()]
-    return found[0] if found else None
+    files = (folder / name for name in ("pairs-captions.parquet", "pairs.parquet"))
+    return next((file for file in files if file.is_file()), None)
 
 
-def models_scored(warehouse: str, source: str, pairs: str) -> list[str]:
-    """The identities of models that a recipe calls `source` and that scored pairs of the pool, most of them first."""
+def models_scored(warehouse: str, pairs: str) -> list[ScoredBy]:
+    """The models that scored pairs of the pool, that of the most pairs first."""
     with connect(warehouse, read_only=True) as con:
         view(con, "pool", [pairs], schemas.PAIRS)
         rows = con.execute(
-            """SELECT model, count(*) FROM lake.scores SEMI JOIN pool USING (image_id, text_id)
-               WHERE metric = 'cosine' AND model IN (SELECT model FROM lake.models WHERE source = $1)
-               GROUP BY model ORDER BY count(*) DESC, model""",
-            [source],
+            """WITH counted AS (SELECT model, count(*) AS pairs FROM lake.scores
+                                SEMI JOIN pool USING (image_id, text_id) WHERE metric = 'cosine' GROUP BY model)
+               SELECT model, source, weights_sha256 FROM counted JOIN lake.models USING (model)
+               ORDER BY pairs DESC, model"""
         ).fetchall()
-    return [model for model, _ in rows]
+    return [ScoredBy(*row) for row in rows]
 
 
 def compare(warehouse: str, first: Judged, second: Judged, examples: int, seed: int) -> Comparison:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from actors.models.files import find_model
 from app.main import main
 from filters.load import load_recipe
-from tasks.compare import Told, compare_named
+from filters.recipe import Model
+from tasks.compare import NotComparable, Told, compare_named
 from warehouse.lake import connect, prepare
 
 MODEL = "0123456789abcdef0123456789abcdef"
@@ -20,7 +23,7 @@ COLUMNS = pa.schema(
     [(name, pa.int64()) for name in ("image_id", "text_id", "candidate_id", "own_image", "text_group", "better_text")]
     + [("role", pa.string()), ("language", pa.string())]
 )
-BASE = "name: {name}\nclick_through: null\nmodel: {{path: models/one}}\n"
+BASE = "name: {name}\nclick_through: null\nmodel: {{path: {path}, sha256: {sha256}}}\n"
 
 
 class Mill:
@@ -56,9 +59,9 @@ class Mill:
                         "INSERT INTO lake.embeddings VALUES ($1, $2, $3, $4)", [subject, first + n, MODEL, vector]
                     )
 
-    def recipe(self, name: str, select: str) -> str:
+    def recipe(self, name: str, select: str, path: str = "models/one", sha256: str = "null") -> str:
         file = self.folder / f"{name}.yaml"
-        file.write_text(BASE.format(name=name) + select)
+        file.write_text(BASE.format(name=name, path=path, sha256=sha256) + select)
         return str(file)
 
     def compare(self, first: str, second: str, seed: int = 0) -> Told:
@@ -95,6 +98,58 @@ def test_two_recipes_are_judged_over_one_pool(mill: Mill, both: tuple[str, str])
         "clip_score_high",
         "0.8500 > 0.8000",
     )
+
+
+def test_the_pairs_with_captions_are_those_that_the_run_judged(mill: Mill, both: tuple[str, str]) -> None:
+    run = mill.folder / "lake" / "work" / "runs" / "run-one"
+    pq.write_table(pq.read_table(run / "pairs.parquet").slice(0, 15), run / "pairs-captions.parquet")
+    try:
+        assert mill.compare(*both).comparison.pairs == 15
+    finally:
+        (run / "pairs-captions.parquet").unlink()
+
+
+@pytest.fixture
+def other_weights(mill: Mill) -> Iterator[str]:
+    """The identity of the shipped scorer, by which ten pairs are scored too, and which a run named by another path."""
+    found = find_model(Model(path="demo/scorer"))
+    with connect(mill.warehouse) as con:
+        con.execute(
+            """INSERT INTO lake.models BY NAME
+               SELECT $1 AS model, 'models/elsewhere' AS source, $2 AS weights_sha256""",
+            [found.identity, found.weights_sha256],
+        )
+        con.execute(
+            f"INSERT INTO lake.scores SELECT n, 100 + n, 'cosine', '{found.identity}', 0.55 FROM range(10) t(n)"
+        )
+    yield found.weights_sha256
+    with connect(mill.warehouse) as con:
+        for table in ("models", "scores"):
+            con.execute(f"DELETE FROM lake.{table} WHERE model = $1", [found.identity])
+
+
+def test_a_recipe_that_pins_weights_is_judged_by_their_scores(
+    mill: Mill, both: tuple[str, str], other_weights: str
+) -> None:
+    pinned = mill.recipe("pinned", "select: {min_score: 0.5}\n", sha256=other_weights)
+    assert mill.compare(pinned, both[0]).comparison.first.kept == 10
+    unknown = mill.recipe("unknown", "select: {min_score: 0.5}\n", sha256="f" * 64)
+    with pytest.raises(NotComparable, match="models/one, of which only other weights have scored the pairs of first"):
+        mill.compare(unknown, both[0])
+
+
+def test_a_model_is_known_by_its_files_where_they_are_here(
+    mill: Mill, both: tuple[str, str], other_weights: str
+) -> None:
+    here = mill.recipe("here", "select: {min_score: 0.5}\n", path="demo/scorer")
+    assert mill.compare(here, both[0]).comparison.first.kept == 10
+    with connect(mill.warehouse) as con:  # other weights that were at that path when they scored
+        con.execute("UPDATE lake.models SET source = 'demo/scorer' WHERE source = 'models/one'")
+    try:
+        assert mill.compare(here, here).comparison.first.kept == 10
+    finally:
+        with connect(mill.warehouse) as con:
+            con.execute("UPDATE lake.models SET source = 'models/one' WHERE source = 'demo/scorer'")
 
 
 def test_examples_are_drawn_by_seed_and_evenly_over_reasons(mill: Mill, both: tuple[str, str]) -> None:
@@ -146,6 +201,21 @@ def test_other_sections_of_a_recipe_are_said_not_to_be_shown(mill: Mill, both: t
     other = mill.recipe("other", "texts: {filters: [{filter: text_pii}]}\nselect: {min_score: 0.5}\n")
     (note,) = mill.compare(other, both[0]).notes
     assert note.startswith("other differs from the recipe of that run in texts, which is not shown here")
+
+
+def test_a_section_that_an_older_run_did_not_know_is_said_not_to_be_shown(mill: Mill, both: tuple[str, str]) -> None:
+    captions = "captions: {captioners: [{name: coca, path: models/coca}]}\n"
+    asking = mill.recipe("asking", f"{captions}select: {{min_score: 0.5}}\n")
+    with connect(mill.warehouse) as con:
+        ((known,),) = con.execute("SELECT recipe FROM lake.runs").fetchall()
+        older = {name: value for name, value in json.loads(known).items() if name != "captions"}
+        con.execute("UPDATE lake.runs SET recipe = $1", [json.dumps(older)])
+    try:
+        (note,) = mill.compare(asking, both[0]).notes
+    finally:
+        with connect(mill.warehouse) as con:
+            con.execute("UPDATE lake.runs SET recipe = $1", [known])
+    assert note.startswith("asking differs from the recipe of that run in captions, which is not shown here")
 
 
 def test_two_releases_are_compared_by_their_pairs(mill: Mill) -> None:
