@@ -219,7 +219,7 @@ def test_an_endpoint_that_does_not_answer_stops_the_run_before_it_begins(own_hom
 
 
 def test_a_question_is_asked_of_whoever_answers_only(own_home: Path, base: Path) -> None:
-    silent = {"name": "silent", "path": str(tiny_coca(base / "coca"))}
+    silent = {"name": "silent", "path": str(tiny_coca(base / "coca")), "tokens": 10}
     polled = {"captioners": [silent], "checks": {"polling": {"captioner": "silent"}}}
     done = curate(own_home, base, recipe(base, "silent", polled))
     assert done.returncode == 1
