@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from actors.models.files import find_model, read_json
 from actors.models.heads import Cells, HeadError, load_head
 from actors.models.places import file_sha256
 from filters.pairwise.balance import STAYS, Matches, balanced, chances, counted
@@ -35,12 +37,15 @@ from filters.policies import (
     Words,
     files_of,
 )
-from filters.recipe import Recipe, RecipeError, Select
+from filters.recipe import Model, Recipe, RecipeError, Select
 from warehouse import cuts, scores
 from warehouse.ids import fingerprint
 from warehouse.pool import PoolFile, matrix, metric_rows, read_pool, stored, texts_of, write_pool
 from warehouse.scores import Said, Scorer
-from warehouse.targets import check_target, target_key, target_vectors
+from warehouse.targets import check_target, check_width, target_key, target_vectors, vector_width
+
+METRICS_VERSION = "1"
+"""Raised when a measure would have other values of the same pairs: what is stored of it is then made anew."""
 
 OF_TEXTS = (Balance, Text, Words)
 """Policies that read texts only: they have a value for pairs without a score too, and need no model."""
@@ -93,11 +98,13 @@ def measured(policies: Sequence[Policy], stock: Stock, pool: PoolFile) -> cuts.P
 
 def check_policies(recipe: Recipe, warehouse: str, models: Sequence[str]) -> None:
     """Raise RecipeError, HeadError or WarehouseError where a policy cannot be followed; `models` are identities."""
+    named = dict(zip(models, recipe.models, strict=False))
     for place, policy in enumerate(recipe.select.policies):
         key = f"select.policies[{place}]"
         for name, file in files_of(policy).items():
-            if not Path(file).is_file():
-                raise RecipeError(f"{key}.{name}", f"there is no file {file}", HOW_TO_GET[name], recipe.name)
+            problem, advice = _fault(name, file)
+            if problem:
+                raise RecipeError(f"{key}.{name}", problem, advice, recipe.name)
         if not models and not isinstance(policy, OF_TEXTS):
             advice = "name a `model`, or keep to: balance, text, words"
             raise RecipeError(
@@ -108,7 +115,44 @@ def check_policies(recipe: Recipe, warehouse: str, models: Sequence[str]) -> Non
             raise RecipeError(key, problem, HOW_TO_GET["cells"], recipe.name)
         if isinstance(policy, NormSim | Clusters):
             for model in models if isinstance(policy, NormSim) else [cells_of(policy.cells).model]:
-                check_target(warehouse, *_place(policy.target), model)
+                width = _width(warehouse, model, named) if policy.target.vectors is not None else None
+                check_target(warehouse, *_place(policy.target), model, width)
+
+
+def _fault(name: str, file: str) -> tuple[str | None, str]:
+    """What is wrong with a file that a policy calls `name`, None for nothing, and what to do about it."""
+    if not Path(file).is_file():
+        return f"there is no file {file}", HOW_TO_GET[name]
+    if name not in ("entries", "words"):
+        return None, ""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return f"{file} is no UTF-8", "write it as such; if it is in GB18030: iconv -f GB18030 -t UTF-8 OLD > NEW"
+    if not text.strip():
+        return f"{file} is empty", HOW_TO_GET[name]
+    return (f"{file} is JSON, no list of lines", OF_JSON) if _is_json(text) else (None, "")
+
+
+def _is_json(text: str) -> bool:
+    """Whether it is a list or an object of JSON, as MetaCLIP's entries are."""
+    try:
+        return isinstance(json.loads(text), list | dict)
+    except ValueError:
+        return False
+
+
+def _width(warehouse: str, model: str, named: Mapping[str, Model]) -> int | None:
+    """How many numbers a model's vectors have: by those that are stored, else by its config; None: neither tells."""
+    stored_width = vector_width(warehouse, model)
+    if stored_width is not None or model not in named:
+        return stored_width
+    found = find_model(named[model])
+    if found.kind == "open_clip":
+        told = read_json(Path(found.config))["model_cfg"].get("embed_dim")
+    else:
+        told = read_json(Path(found.folder) / "config.json").get("projection_dim")
+    return int(told) if told is not None else None
 
 
 HOW_TO_GET = {
@@ -120,30 +164,38 @@ HOW_TO_GET = {
 """What to do about a file of a policy that is not there."""
 
 
+OF_JSON = """make it one: python -c "import json; print(*json.load(open('OLD')), sep='\\n')" > NEW"""
+"""What to do about a list that is JSON."""
+
+
 def metric_of(policy: Policy, warehouse: str, pool: PoolFile, models: Sequence[str]) -> str:
     """The name of a measure: it carries all that its values are made of beside the ids of a pair."""
+    return f"{policy.policy}:{METRICS_VERSION}:{_made_of(policy, warehouse, pool, models)}"
+
+
+def _made_of(policy: Policy, warehouse: str, pool: PoolFile, models: Sequence[str]) -> str:
     of_pool = f"pool-{pool.key}"
     match policy:
         case MutualTop1():
-            return f"mutual_top1:{policy.group}:s{policy.seed}:{of_pool}"
+            return f"{policy.group}:s{policy.seed}:{of_pool}"
         case NegCLIPLoss():
-            return f"negcliploss:t{policy.temperature!r}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{of_pool}"
+            return f"t{policy.temperature!r}:b{policy.batch}:k{policy.rounds}:s{policy.seed}:{of_pool}"
         case NormSim():
             keys = [target_key(warehouse, *_place(policy.target), model) for model in models]
-            return f"normsim:{policy.norm}:{'+'.join(dict.fromkeys(keys))}"
+            return f"{policy.norm}:{'+'.join(dict.fromkeys(keys))}"
         case Clusters():
             model = cells_of(policy.cells).model
             cells = file_sha256(Path(policy.cells))[:16]
-            return f"clusters:{cells}:{target_key(warehouse, *_place(policy.target), model)}"
+            return f"{cells}:{target_key(warehouse, *_place(policy.target), model)}"
         case Balance():
             bounds = f"t{policy.most}:u{policy.most_unspaced or 'tail'}"
-            return f"balance:{file_sha256(Path(policy.entries))[:16]}:{bounds}:s{policy.seed}:{of_pool}"
+            return f"{file_sha256(Path(policy.entries))[:16]}:{bounds}:s{policy.seed}:{of_pool}"
         case Words():
-            return f"words:{file_sha256(Path(policy.words))[:16]}"
+            return file_sha256(Path(policy.words))[:16]
         case Text():
-            return f"text:{'+'.join(policy.languages or ['any'])}:p{policy.parts}:c{policy.characters}"
+            return f"{'+'.join(policy.languages or ['any'])}:p{policy.parts}:c{policy.characters}"
         case BestSource():
-            return "cosine"
+            raise TypeError("best_source has no measure: it compares scores")
 
 
 def cells_of(file: str) -> Cells:
@@ -203,6 +255,7 @@ def _of_vectors(policy: Policy, bench: _Bench, model: str) -> Floats:
         case NormSim():
             target = bench.target(policy.target, model)
             rows, pictures = bench.pictures(model, model)
+            check_width(_place(policy.target)[1], target, pictures.shape[1])
             return normsim(pictures, target, policy.norm)[rows]
         case Clusters():
             cells = cells_of(policy.cells)
@@ -302,7 +355,7 @@ class _Bench:
 
     def target(self, target: Target, model: str) -> Floats:
         """The vectors of a target."""
-        return target_vectors(self.stock.warehouse, *_place(target), model)
+        return target_vectors(self.stock.warehouse, *_place(target), model, self._file())
 
     def norms(self) -> Iterator[tuple[int, str, str]]:
         """Every text of the pool: its id, norm and language."""
@@ -313,6 +366,10 @@ class _Bench:
         if (subject, of, model) not in self.matrices:
             known, rows = np.unique(ids, return_inverse=True)
             parts = self.stock.pictures if subject == "picture" else self.stock.texts
-            file = Path(self.folder.name) / f"{next(self.numbers)}.f32"
-            self.matrices[subject, of, model] = rows, matrix(self.stock.warehouse, subject, parts, known, model, file)
+            made = matrix(self.stock.warehouse, subject, parts, known, model, self._file())
+            self.matrices[subject, of, model] = rows, made
         return self.matrices[subject, of, model]
+
+    def _file(self) -> Path:
+        """The name of the next file of vectors."""
+        return Path(self.folder.name) / f"{next(self.numbers)}.f32"

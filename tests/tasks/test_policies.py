@@ -258,6 +258,47 @@ def test_two_policies_of_a_kind_have_cuts_of_their_own(bench: Bench) -> None:
     assert set(bench.judge(pairs, both)[1]) == {"negcliploss", "negcliploss2"}
 
 
+def test_a_repaired_measure_replaces_what_an_earlier_version_has_stored(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs, target = [(n, 1001) for n in range(1, 11)], bench.folder / "target.parquet"
+    bench.hold(_unit([[np.cos(a), np.sin(a)] for a in np.linspace(0, 1.5, 10)]), _unit([[0, 1]]))
+    pq.write_table(pa.table({"vector": pa.array([[1.0, 0.0]], pa.list_(pa.float32()))}), target)
+    bench.say({1001: "a dog"})
+    (bench.folder / "list.txt").write_text("dog\n")
+    asked = [*EVERY[:2], {"policy": "normsim", "target": {"vectors": str(target)}, "min": 0}]
+    asked += [{"policy": "balance", "entries": str(bench.folder / "list.txt")}, {"policy": "text"}]
+    asked += [{"policy": "words", "words": str(bench.folder / "list.txt")}]
+    bench.judge(pairs, asked)
+    before = {part.name for part in (bench.folder / "work" / "metrics").iterdir()}
+    monkeypatch.setattr(policies, "METRICS_VERSION", "repaired")
+    bench.judge(pairs, asked)
+    after = {part.name for part in (bench.folder / "work" / "metrics").iterdir()}
+    assert (len(before), len(after - before)) == (6, 6)
+
+
+def test_vectors_that_a_release_gains_are_part_of_its_measure(bench: Bench) -> None:
+    bench.hold(_unit([[1, 0.1], [0.1, 1]]), _unit([[1, 1]]))
+    with connect(bench.warehouse) as con:
+        con.execute(
+            """INSERT INTO lake.releases BY NAME SELECT 'first' AS release, 'one' AS fingerprint, 'one' AS run_id,
+               '{}' AS counts, '{}' AS cuts, '{}' AS metrics, '{}' AS recipe, now() AS created_at"""
+        )
+        con.execute(
+            "INSERT INTO lake.release_pairs VALUES ('first', 91, 1001, 'query', 1), ('first', 92, 1001, 'query', 1)"
+        )
+        con.execute(
+            "INSERT INTO lake.embeddings VALUES ('picture', 91, $1, [1, 0]), ('picture', 92, 'x', [5])", [MODEL]
+        )
+    asked: Row = {"policy": "normsim", "target": {"release": "first"}, "min": 0.9}
+    pairs = [(1, 1001), (2, 1001)]
+    assert _kept(bench.judge(pairs, [asked])[0]) == [0]
+    with connect(bench.warehouse) as con:  # as a later run does that embeds what this one had not
+        con.execute("INSERT INTO lake.embeddings VALUES ('picture', 92, $1, [0, 1])", [MODEL])
+    assert _kept(bench.judge(pairs, [asked])[0]) == [0, 1]
+    assert _kept(bench.judge(pairs, [{**asked, "norm": 2, "min": 0}])[0]) == [0, 1]
+
+
 def _recipe(folder: Path, text: str) -> Path:
     file = folder / "r.yaml"
     file.write_text(f"name: r\nselect:\n  policies:\n    - {text}\n")
@@ -299,12 +340,37 @@ def test_a_policy_counts_by_the_content_of_its_files(tmp_path: Path) -> None:
         ("{policy: normsim, fraction: 1, target: {release: first}}", "There is no release first"),
         ("{policy: normsim, fraction: 1, target: {vectors: r.yaml}}", "has no vectors"),
         ("{policy: clusters, cells: r.yaml, target: {protected: p}}", "cannot be used"),
+        ("{policy: normsim, fraction: 1, target: {vectors: wide.parquet}}", "has vectors of 3 numbers, .* 2\\.\n"),
+        ("{policy: normsim, fraction: 1, target: {vectors: ragged.parquet}}", "has no vectors: they are of 1 to 3 num"),
+        ("{policy: balance, entries: latin.txt}", r"entries: .*latin.txt is no UTF-8\n.*iconv"),
+        ("{policy: words, words: latin.txt}", r"words: .*latin.txt is no UTF-8\n.*iconv"),
+        ("{policy: balance, entries: empty.txt}", r"entries: .*empty.txt is empty\n.*entry a line"),
+        ("{policy: words, words: empty.txt}", r"words: .*empty.txt is empty\n.*word a line"),
+        ("{policy: balance, entries: metadata.json}", r"entries: .* is JSON, no list of lines\n.*json.load"),
+        ("{policy: words, words: metadata.json}", r"words: .* is JSON, no list of lines\n.*json.load"),
     ],
 )
 def test_what_a_policy_lacks_is_told_before_any_row_is_touched(bench: Bench, text: str, said: str) -> None:
     recipe = load_recipe(str(_recipe(bench.folder, text)))
+    bench.hold(_unit([[1, 0]]), _unit([[1, 0]]))
+    for name, vectors in (("wide", [[1.0, 2.0, 3.0]]), ("ragged", [[1.0], [1.0, 2.0, 3.0]])):
+        made = pa.table({"vector": pa.array(vectors, pa.list_(pa.float32()))})
+        pq.write_table(made, bench.folder / f"{name}.parquet")
+    (bench.folder / "latin.txt").write_bytes("café\n".encode("latin-1"))
+    (bench.folder / "empty.txt").write_text(" \n\n")
+    (bench.folder / "metadata.json").write_text('["dog", "red car"]')
     with pytest.raises((RecipeError, WarehouseError, HeadError), match=said):
         check_policies(recipe, bench.warehouse, [MODEL])
+
+
+def test_vectors_are_as_wide_as_those_of_a_model_that_has_embedded_nothing_yet(bench: Bench) -> None:
+    text = "{policy: normsim, fraction: 1, target: {vectors: wide.parquet}}"
+    file = _recipe(bench.folder, text)
+    file.write_text(f"{file.read_text()}model: {{path: demo/scorer}}\n")
+    made = pa.table({"vector": pa.array([[1.0, 2.0, 3.0]], pa.list_(pa.float32()))})
+    pq.write_table(made, bench.folder / "wide.parquet")
+    with pytest.raises(WarehouseError, match=r"has vectors of 3 numbers, the model's have \d+\."):
+        check_policies(load_recipe(str(file)), bench.warehouse, [MODEL])
 
 
 def test_a_policy_of_scores_needs_a_model(bench: Bench) -> None:
