@@ -19,6 +19,8 @@ from warehouse.releases import find_release
 from warehouse.tables import tables_of
 from warehouse.vectors import picture_vectors
 
+ALL = 1 << 62
+
 
 def check_target(warehouse: str, kind: str, name: str, model: str, width: int | None) -> None:
     """Raise WarehouseError where the target is not there, has no vector of the model, or has some of another width.
@@ -72,9 +74,14 @@ def target_key(warehouse: str, kind: str, name: str, model: str) -> str:
     return f"protected-{fingerprint(str(count), str(told))}"
 
 
-def target_vectors(warehouse: str, kind: str, name: str, model: str, file: Path) -> NDArray[np.float32]:
-    """The unit vectors (n, width) of a target by a model; those of a release, which may be many, mapped in `file`."""
-    if kind == "release":
+def target_vectors(warehouse: str, kind: str, name: str, model: str, file: Path | None = None) -> NDArray[np.float32]:
+    """The unit vectors (n, width) of a target by a model; those of a release, which may be many, mapped in `file`.
+
+    Without a file they are all in memory.
+    """
+    if kind == "release" and file is None:
+        return picture_vectors(warehouse, name, model, ALL)
+    if kind == "release" and file is not None:
         return matrix(warehouse, "picture", [], _released(warehouse, name, model), model, file)
     if kind == "vectors":
         return _of_file(name, model)
