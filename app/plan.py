@@ -85,6 +85,7 @@ def _plan_flow(asked: argparse.Namespace) -> dict[str, Any]:
             recipe=asked.recipe,
             sample=asked.sample,
             seed=asked.seed,
+            warehouse=asked.warehouse,
             workers=asked.workers,
             gpu_share=asked.gpu_share,
             allow_hosts=asked.allow_host,

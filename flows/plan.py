@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from flows.curate import mill
 from tasks.forecast import Range, devices, embedding_hours, hours, reasons, sums, survivors
 from tasks.looks import seats_for, seats_of
 from tasks.ordering import Order, order_pictures, order_texts
-from tasks.plan import Plan, PlanError, make_plan
+from tasks.plan import Plan, PlanError, default_warehouse, make_plan
 from tasks.pool import cluster, cpus
 from tasks.progress import Clock, clocked, step
-from tasks.stages import FETCH_LANES
-from tasks.steps import ingest_source
-from warehouse.forecast import Drawn, Fate, Whole, draw, fates, parts_of
+from tasks.stages import FETCH_LANES, read
+from tasks.steps import ingest_source, sift_rows
+from tasks.trial import trial_recipe
+from warehouse.forecast import Drawn, Fate, Milled, Whole, draw, fates, kin, parts_of
+from warehouse.lake import anywhere
 
 
 def _run_name() -> str:
@@ -37,40 +39,56 @@ def plan(
     recipe: str = "zero",
     sample: int = 1000,
     seed: int = 0,
+    warehouse: str | None = None,
     workers: int | None = None,
     gpu_share: float = 1,
     allow_hosts: list[str] | None = None,
 ) -> dict[str, Any]:
     """What milling `source` by `recipe` would come to, as a script wants it; nothing of it stays on this machine.
 
-    `sample` rows of the source, by a hash of `seed` and each row, go through every stage as `curate` would have them:
-    their URLs are asked for. Raises what `curate` raises where the recipe asks for what is not there.
+    `sample` rows of the source, by a hash of `seed` and each row, go through every stage as in `curate`: their URLs are
+    asked for. Of `warehouse` only the targets of policies are read. Raises what `curate` raises before its first row.
     """
-    with tempfile.TemporaryDirectory(prefix="zeromill-plan-") as name:
-
-        def planned(log: str) -> Plan:
-            return make_plan(
-                log, recipe, f"{name}/lake", allow=tuple(allow_hosts or ()), workers=workers, gpu_share=gpu_share
-            )
-
-        whole = planned(source)
-        refuse_folder(whole)
-        with clocked() as clock, ExitStack() as running:
-            with step("ingest") as said:
-                candidates = ingest_source(whole)
-                said.append("of the whole source")
-            ingested = clock.steps.pop("ingest")
-            log = str(Path(name) / f"{Path(source).name.partition('.')[0]}.parquet")
-            drawn = draw(whole.warehouse, candidates, log, rows=sample, seed=seed)
-            with step("start") as said:
-                running.enter_context(cluster(whole.workers))
-                said.append(f"{drawn.drawn} of {drawn.rows} rows drawn")
-            trial = planned(log)
-            slots = _slots(trial)
-            mill(trial, dry=True)
-        clock.steps["ingest"] = ingested
+    hosts = tuple(allow_hosts or ())
+    asked = make_plan(
+        source, recipe, warehouse or default_warehouse(), allow=hosts, workers=workers, gpu_share=gpu_share
+    )
+    refuse_folder(asked)
+    with tempfile.TemporaryDirectory(prefix="zeromill-plan-") as name, ExitStack() as running:
+        scratch = replace(asked, warehouse=anywhere(f"{name}/lake"))
+        log = str(Path(name) / f"{Path(source).name.partition('.')[0]}.parquet")
+        candidates, drawn, first = _drawn(scratch, log, sample, seed)
+        trial = _trial(asked, scratch, log)
+        clock = _milled(running, trial, drawn)
+        clock.steps |= first.steps
         told = _fates(trial, candidates, log, drawn)
-        return _result(whole, seed, drawn, told, clock, slots) | _measured(trial, log)
+        return _result(asked, seed, drawn, told, clock, _slots(trial)) | _measured(trial, log)
+
+
+def _drawn(scratch: Plan, log: str, sample: int, seed: int) -> tuple[str, Drawn, Clock]:
+    """Ingest the whole source and write the drawn rows to `log`: (candidates, what was drawn, how long it took)."""
+    with clocked() as clock, step("ingest") as said:
+        candidates = ingest_source(scratch)
+        said.append("of the whole source")
+    return candidates, draw(scratch.warehouse, candidates, log, rows=sample, seed=seed), clock
+
+
+def _trial(asked: Plan, scratch: Plan, log: str) -> Plan:
+    """The plan of milling the drawn rows in the scratch warehouse, by the recipe with its targets as files."""
+    recipe = trial_recipe(asked, Path(log).parent / "recipe")
+    return make_plan(
+        log, recipe, scratch.warehouse, allow=asked.allow, workers=asked.workers, gpu_share=asked.gpu_share
+    )
+
+
+def _milled(running: ExitStack, trial: Plan, drawn: Drawn) -> Clock:
+    """Mill the drawn rows, and how long each step took; the cluster that starts for them goes on `running`."""
+    with clocked() as clock:
+        with step("start") as said:
+            running.enter_context(cluster(trial.workers))
+            said.append(f"{drawn.drawn} of {drawn.rows} rows drawn")
+        mill(trial, dry=True)
+    return clock
 
 
 def _slots(trial: Plan) -> dict[str, int]:
@@ -82,10 +100,19 @@ def _slots(trial: Plan) -> dict[str, int]:
 
 
 def _fates(trial: Plan, candidates: str, log: str, drawn: Drawn) -> list[Fate]:
+    """What became of the drawn rows, by what milling them left and by what the whole source says of them."""
+    fetched, looked = (parts_of(trial.work / stage) for stage in ("fetch", "look"))
+    milled = Milled(log, fetched, looked, str(trial.folder / "judged.parquet"))
+    return fates(trial.warehouse, milled, None if drawn.whole else _whole(trial, candidates, log))
+
+
+def _whole(trial: Plan, candidates: str, log: str) -> Whole:
+    """What the sift says of all rows of the drawn URLs: a URL is fetched as soon as one of its rows passes."""
+    beside = replace(trial, run_id=f"{trial.run_id}-kin")
+    rows = kin(trial.warehouse, candidates, log, str(beside.folder / "kin.parquet"))
+    sifted, texts = sift_rows(beside, rows, *read(beside, rows))
     common = boilerplate(chosen(trial.recipe.texts.filters, "text"))
-    whole = Whole(candidates, trial.recipe.texts.roles, common.urls if common is not None else None)
-    judged, fetched = str(trial.folder / "judged.parquet"), parts_of(trial.work / "fetch")
-    return fates(trial.warehouse, log, fetched, judged, None if drawn.whole else whole)
+    return Whole(candidates, trial.recipe.texts.roles, common.urls if common is not None else None, sifted, texts)
 
 
 def _result(
@@ -148,7 +175,9 @@ def _not_known(whole: Plan, drawn: Drawn) -> list[str]:
             told.append("the best rows of a query: a sample has few rows of any, so not_in_top_k is too small")
         if recipe.select.top_fraction is not None:
             told.append("the exact cut of top_fraction: it is that of the sample's scores")
-    told.append("the history: what your warehouse kept, protects or has forgotten was not asked")
+    told.append(
+        "the history: what your warehouse kept, protects or has forgotten was not asked, but for targets of policies"
+    )
     return told
 
 

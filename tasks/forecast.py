@@ -129,22 +129,22 @@ def _share(stage: str, reason: str, found: int, drawn: Drawn) -> Share:
 def sums(fates: Sequence[Fate], drawn: Drawn, picture: int) -> Mapping[str, Range]:
     """URLs and bytes to fetch, pictures that come, bytes to keep, and pairs, of the whole source.
 
+    A URL is fetched once, and kept once, however many rows have it: each that passes the sift counts for its part.
     `picture`: bytes that one may have, which bounds what none of the sample has shown.
-    A URL is fetched once, however many rows have it: each of these counts for its part of it.
     """
-    asked = [1 / fate.rows_of_url if fate.fetched else 0.0 for fate in fates]
-    come = [(fate.nbytes or 0) / fate.rows_of_url for fate in fates]
-    kept = [fate.reason is None for fate in fates]
-    largest = max([fate.nbytes for fate in fates if fate.nbytes], default=picture)
-    return {
-        "urls_to_fetch": total(asked, drawn.rows, 1),
-        "pictures": total(
-            [part if fate.nbytes else 0.0 for part, fate in zip(asked, fates, strict=True)], drawn.rows, 1
-        ),
-        "bytes_to_fetch": total(come, drawn.rows, largest),
-        "bytes_to_keep": total([size * stays for size, stays in zip(come, kept, strict=True)], drawn.rows, largest),
-        "pairs": total([fate.pairs for fate in fates], drawn.rows, max(1, *(fate.pairs for fate in fates))),
+    asked = [1 / fate.rows_fetched if fate.fetched else 0.0 for fate in fates]
+    kept = [part * fate.stays for part, fate in zip(asked, fates, strict=True)]
+    sizes = [fate.nbytes or 0 for fate in fates]
+    captions = [part * fate.captions for part, fate in zip(asked, fates, strict=True)]
+    values = {
+        "urls_to_fetch": (asked, 1.0),
+        "pictures": ([part * (size > 0) for part, size in zip(asked, sizes, strict=True)], 1.0),
+        "bytes_to_fetch": ([part * size for part, size in zip(asked, sizes, strict=True)], max(sizes) or picture),
+        "bytes_to_keep": ([part * size for part, size in zip(kept, sizes, strict=True)], max(sizes) or picture),
+        "pairs": ([more + fate.pairs for more, fate in zip(captions, fates, strict=True)], 1.0),
+        "pairs_of_captions": (captions, max(1.0, *(fate.captions for fate in fates)) * any(captions)),
     }
+    return {name: total(told, drawn.rows, most) for name, (told, most) in values.items()}
 
 
 def hours(clock: Clock, urls: Range, drawn: Drawn, slots: Mapping[str, int]) -> list[Hours]:

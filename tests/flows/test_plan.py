@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
 from warehouse.lake import connect
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from conftest import Site
 
 PATIENCE_S = 400
+SCORER = Path(__file__).parents[2] / "demo" / "scorer"
 ROWS, SAMPLE = 800, 250
 RECIPE: dict[str, Any] = {
     "name": "trial",
@@ -108,6 +111,30 @@ def seen(own_home: Path, open_site: Callable[[], Site], tmp_path_factory: pytest
         )
     page = (base / "page" / "plan.html").read_text()
     return Seen(json.loads(planned.stdout), json.loads(done.stdout), fates, page, planned.stderr, left, times)
+
+
+def test_pictures_are_held_against_a_protected_set_of_the_real_warehouse(
+    own_home: Path, open_site: Callable[[], Site], tmp_path: Path
+) -> None:
+    site, photos = open_site(), tmp_path / "photos"
+    photos.mkdir()
+    for number in range(2):
+        noise = np.random.default_rng(number).integers(0, 256, (256, 256, 3), np.uint8)
+        Image.fromarray(noise).save(photos / f"{number}.png")
+    nearness = {"policy": "normsim", "target": {"protected": "eyes"}, "fraction": 0.5}
+    recipe = RECIPE | {"model": {"path": str(SCORER)}, "select": {"policies": [nearness]}}
+    (tmp_path / "plain.yaml").write_text(yaml.safe_dump(recipe | {"select": {}}))
+    (tmp_path / "near.yaml").write_text(yaml.safe_dump(recipe))
+    pq.write_table(pa.Table.from_pylist(_log(site)[:60]), tmp_path / "log.parquet")
+    words = ["--warehouse", str(tmp_path / "lake"), "--json", "--recipe"]
+    held = _run(own_home, "protect", "eyes", str(photos), *words, str(tmp_path / "plain.yaml"))
+    assert held.returncode == 0, held.stderr
+    more = [str(tmp_path / "near.yaml"), "--sample", "40", "--workers", "2", "--allow-host", site.host]
+    planned = _run(own_home, "plan", str(tmp_path / "log.parquet"), *words, *more)
+    assert planned.returncode == 0, planned.stderr
+    said = json.loads(planned.stdout)
+    assert list(said["cuts"]) == ["normsim"]
+    assert "not_selected" in {one["reason"] for one in said["reasons"]}
 
 
 def test_most_true_shares_lie_within_their_intervals(seen: Seen) -> None:
