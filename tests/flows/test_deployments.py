@@ -1,5 +1,7 @@
 """`prefect.yaml` against a real server: it deploys as it stands, and a published release starts training."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -116,10 +118,14 @@ def worker(deployed: SyncPrefectClient, in_own_home: Path, tmp_path: Path) -> It
     log = tmp_path / "worker.log"
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process"]
     with open(log, "w") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=tmp_path, start_new_session=True)
         yield log
         process.terminate()
-        process.wait(60)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:  # a worker that does not end would train on what other tests publish
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _finished(client: SyncPrefectClient, flow_runs: FlowRunFilter, log: Path) -> FlowRun:
