@@ -10,21 +10,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from importlib.resources.abc import Traversable
 from itertools import pairwise
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from filters.captioning import CaptionChecks
-from filters.concepts import names_a_file
 from filters.normalise import matching, normalise
 from filters.sentences import said
 from filters.text import counts, measure
-from filters.versioned import read_list
+from filters.versioned import entries, list_file, read_list, shipped_lists
 
 Reason = Literal["caption_empty", "caption_opening", "caption_repetitive", "caption_too_long"]
 
@@ -128,12 +125,12 @@ def repetition(norm: str | None) -> float | None:
 
 def shipped_openings() -> tuple[str, ...]:
     """The names of the lists that come with Zeromill."""
-    return tuple(sorted(file.name.removesuffix(".tsv") for file in _shipped().iterdir() if file.name.endswith(".tsv")))
+    return shipped_lists("openings")
 
 
 def openings_file(name_or_path: str) -> Traversable:
     """Where a list lies."""
-    return Path(name_or_path) if names_a_file(name_or_path) else _shipped() / f"{name_or_path}.tsv"
+    return list_file("openings", name_or_path)
 
 
 @lru_cache(maxsize=8)
@@ -141,10 +138,8 @@ def load_openings(name_or_path: str) -> Openings:
     """A shipped list by its name, or the list in a file; ValueError names the line that is wrong."""
     called = f"the list of openings {name_or_path}"
     head, lines = read_list(openings_file(name_or_path), called)
-    entries = [(place, line) for place, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")]
-    if not entries:
-        raise ValueError(f"{called} is empty")
-    return Openings(head["id"], head["version"], tuple(_entry(called, place, line) for place, line in entries))
+    patterns = tuple(_entry(called, place, line) for place, line in entries(lines, called))
+    return Openings(head["id"], head["version"], patterns)
 
 
 def _entry(called: str, place: int, line: str) -> tuple[re.Pattern[str], bool]:
@@ -157,10 +152,6 @@ def _entry(called: str, place: int, line: str) -> tuple[re.Pattern[str], bool]:
         return re.compile(f"(?:{key}){end}"), fate == "reject"
     except re.error as error:
         raise ValueError(f"line {place} of {called}: {error}") from error
-
-
-def _shipped() -> Traversable:
-    return files("recipes") / "openings"
 
 
 def _stripped(norm: str, openings: str | None) -> tuple[str, str | None, bool]:

@@ -6,11 +6,9 @@ Chinese. English comes with the article that it takes in a sentence ("a dog", "f
 
 import re
 from dataclasses import dataclass
-from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
 
-from filters.versioned import read_list
+from filters.versioned import entries, list_file, read_list, shipped_lists
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -26,36 +24,25 @@ class Concept:
 
 def load_concepts(name_or_path: str) -> tuple[Concept, ...]:
     """A shipped list by its name, or the list in a file, in its order; ValueError names the line that is wrong."""
-    _, lines = read_list(concepts_file(name_or_path), f"the list of concepts {name_or_path}")
+    called = f"the list of concepts {name_or_path}"
+    _, lines = read_list(concepts_file(name_or_path), called)
     concepts: dict[str, Concept] = {}
-    for place, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#"):
-            concept = _concept(name_or_path, place, line)
-            if concept.id in concepts:
-                raise ValueError(f"line {place} of the list of concepts {name_or_path}: {concept.id} stands here twice")
-            concepts[concept.id] = concept
-    if not concepts:
-        raise ValueError(f"the list of concepts {name_or_path} is empty")
+    for place, line in entries(lines, called):
+        concept = _concept(name_or_path, place, line)
+        if concept.id in concepts:
+            raise ValueError(f"line {place} of {called}: {concept.id} stands here twice")
+        concepts[concept.id] = concept
     return tuple(concepts.values())
 
 
 def shipped_concepts() -> tuple[str, ...]:
     """The names of the lists that come with Zeromill."""
-    return tuple(sorted(file.name.removesuffix(".tsv") for file in _shipped().iterdir() if file.name.endswith(".tsv")))
+    return shipped_lists("concepts")
 
 
 def concepts_file(name_or_path: str) -> Traversable:
     """Where a list lies."""
-    return Path(name_or_path) if names_a_file(name_or_path) else _shipped() / f"{name_or_path}.tsv"
-
-
-def names_a_file(name_or_path: str) -> bool:
-    """False for a shipped list: its name has no slash and no `.tsv`."""
-    return "/" in name_or_path or name_or_path.endswith(".tsv")
-
-
-def _shipped() -> Traversable:
-    return files("recipes") / "concepts"
+    return list_file("concepts", name_or_path)
 
 
 def _concept(name: str, place: int, line: str) -> Concept:

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 from filters.captioning import Captions
 from filters.captions import load_openings, openings_file, shipped_openings
 from filters.chosen import Kind, chosen, hint
-from filters.concepts import concepts_file, load_concepts, names_a_file, shipped_concepts
+from filters.concepts import concepts_file, load_concepts, shipped_concepts
 from filters.objects import load_objects, objects_file, shipped_objects
 from filters.policies import files_of, with_files
 from filters.recipe import PACE, Recipe, RecipeError
+from filters.versioned import names_a_file
 
 __all__ = ["RecipeError", "load_recipe", "recipe_fingerprint", "shipped"]
 

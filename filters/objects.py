@@ -12,18 +12,16 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from filters.concepts import Concept, names_a_file
+from filters.concepts import Concept
 from filters.normalise import matching
 from filters.sentences import said
-from filters.versioned import read_list
+from filters.versioned import entries, list_file, read_list, shipped_lists
 
 Words = tuple[str, ...]
 """A phrase as it is matched: words of letters, and single characters of scripts without spaces."""
@@ -87,12 +85,12 @@ def chair(mentions: Sequence[Sequence[str]], truth: Sequence[Collection[str]]) -
 
 def shipped_objects() -> tuple[str, ...]:
     """The names of the vocabularies that come with Zeromill."""
-    return tuple(sorted(file.name.removesuffix(".tsv") for file in _shipped().iterdir() if file.name.endswith(".tsv")))
+    return shipped_lists("objects")
 
 
 def objects_file(name_or_path: str) -> Traversable:
     """Where a vocabulary lies."""
-    return Path(name_or_path) if names_a_file(name_or_path) else _shipped() / f"{name_or_path}.tsv"
+    return list_file("objects", name_or_path)
 
 
 @lru_cache(maxsize=8)
@@ -101,14 +99,11 @@ def load_objects(name_or_path: str) -> Objects:
     called = f"the vocabulary {name_or_path}"
     head, lines = read_list(objects_file(name_or_path), called)
     objects: dict[str, _Object] = {}
-    for place, line in enumerate(lines, 1):
-        if line.strip() and not line.startswith("#"):
-            one = _object(f"line {place} of {called}", line)
-            if one.concept.id in objects:
-                raise ValueError(f"line {place} of {called}: {one.concept.id} stands here twice")
-            objects[one.concept.id] = one
-    if not objects:
-        raise ValueError(f"{called} is empty")
+    for place, line in entries(lines, called):
+        one = _object(f"line {place} of {called}", line)
+        if one.concept.id in objects:
+            raise ValueError(f"line {place} of {called}: {one.concept.id} stands here twice")
+        objects[one.concept.id] = one
     meant, longest = _meant(objects.values())
     return Objects(head["id"], head["version"], tuple(one.concept for one in objects.values()), meant, longest)
 
@@ -179,7 +174,3 @@ def _plural(word: str) -> str:
     if re.search(r"[^aeiou]y$", word):
         return f"{word[:-1]}ies"
     return f"{word}s"
-
-
-def _shipped() -> Traversable:
-    return files("recipes") / "objects"

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from actors.captions.making import SCHEMA as CAPTIONS
 from actors.models.vectors import write
 from filters import Filter
 from filters.captioning import CaptionChecks
@@ -18,24 +19,18 @@ from filters.objects import Objects, load_objects
 from filters.text import Boilerplate, measure
 from warehouse.ids import content_id
 
+_AS_WRITTEN = [field for field in CAPTIONS if field.name not in ("reason", "detail")]
+
 WORDS = pa.schema(
-    {
-        "image_id": pa.int64(),
-        "captioner": pa.string(),
-        "model": pa.string(),
-        "prompt_language": pa.string(),
-        "sample": pa.int32(),
-        "prompt": pa.string(),
-        "seed": pa.int64(),
-        "raw": pa.string(),
-        "tokens": pa.int32(),
-        "ended": pa.bool_(),
-        "norm": pa.string(),
-        "language": pa.string(),
-        "text_id": pa.int64(),
-        "objects": pa.list_(pa.string()),
-    }
+    [
+        *(field.with_name("prompt_language") if field.name == "language" else field for field in _AS_WRITTEN),
+        ("norm", pa.string()),
+        ("language", pa.string()),
+        ("text_id", pa.int64()),
+        ("objects", pa.list_(pa.string())),
+    ]
 )
+"""A caption as it was written, and as it is read."""
 
 CHECKS = pa.schema(
     {
