@@ -63,8 +63,9 @@ def language_of(norm: str) -> Language:
     """The language of a normalised text."""
     if norm.isascii():
         return _by_model(norm, None)
-    letters = len(_LETTERS.findall(norm))
     han, kana = len(_HAN.findall(norm)), len(_KANA.findall(norm))
+    # blocks hold characters that are no letters, or not assigned yet: of them alone a text has no letter at all
+    letters = max(len(_LETTERS.findall(norm)), han + kana, 1)
     if kana and han + kana >= HAN_SHARE * letters:
         return Language("ja", (han + kana) / letters)
     if han and han >= HAN_SHARE * letters:
@@ -77,7 +78,7 @@ def _by_script(norm: str, letters: int) -> Language | None:
     if len(_OTHER.findall(norm)) < 2:  # one letter may be a symbol: Ω, π, Д
         return None
     for language, block in _SCRIPT.items():
-        share = len(block.findall(norm)) / letters
+        share = min(1.0, len(block.findall(norm)) / letters)
         if share > 0.5:
             shared = _SHARED.get(language)
             guess = _model().classify(norm[:LOOKED_AT])[0] if shared else language

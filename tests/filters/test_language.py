@@ -60,3 +60,8 @@ def test_captions_by_people_keep_their_language() -> None:
     assert set(chinese) == {"zh"}
     assert set(german) <= {"de", "und"}
     assert german.count("de") > 950
+
+
+@pytest.mark.parametrize("text", ["\U0002fa1e", "・", "・・", "\U0002fa1e a", "ーー", "\u0a44ӱ📱\u0485ӕ", "̈̈", "ัั", "़़"])
+def test_characters_of_a_script_that_are_no_letters_are_measured_too(text: str) -> None:
+    assert 0 <= language_of(text).probability <= 1
